@@ -1,0 +1,135 @@
+"""ImageSet: the frames of one field, their mask, and what is known of each frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ImageSet"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N registered frames of one field.
+
+    Parameters
+    ----------
+    frames : array-like, (N, ny, nx)
+        Any real dtype and byte order [ADU]. An array is kept as it is, never copied, never modified; a
+        sequence of 2-D frames is stacked.
+    mask : array-like, (N, ny, nx) or (ny, nx), optional
+        Nonzero or True = ignore this pixel. NaN and infinite values are ignored without it.
+    gain, readnoise, exptime : float or N floats, optional
+        Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
+    names : sequence of N str, optional
+        What the frames are called in tables; default ``frame 1`` ...
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the frames cannot be compared: one frame, differing shapes, not 2-D, no finite pixel, a
+        constant frame, complex or text data, a mask of another shape, gain or read noise
+        that is not positive.
+    """
+
+    frames: np.ndarray
+    mask: np.ndarray | None = None
+    gain: np.ndarray | None = None
+    readnoise: np.ndarray | None = None
+    exptime: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        frames = _as_cube(self.frames)
+        n = len(frames)
+        object.__setattr__(self, "frames", frames)
+        object.__setattr__(self, "mask", _as_mask(self.mask, frames.shape))
+        for name in ("gain", "readnoise", "exptime"):
+            object.__setattr__(self, name, per_frame(name, getattr(self, name), n))
+        names = self.names
+        if names is None:
+            names = [f"frame {i}" for i in range(1, n + 1)]
+        elif len(names) != n:
+            raise ValueError(f"names has {len(names)} entries for {n} frames; give one name for each frame")
+        object.__setattr__(self, "names", tuple(str(name) for name in names))
+        self._check_content()
+
+    def __len__(self):
+        return len(self.frames)
+
+    @property
+    def shape(self):
+        """(N, ny, nx)."""
+        return self.frames.shape
+
+    def _check_content(self):
+        step = max(1, self.frames[0].size // 4096)
+        for i, frame in enumerate(self.frames):
+            # a sample settles nearly every frame; only a doubtful one is read whole
+            values = np.empty(0)
+            for part in (slice(None, None, step), slice(None)):
+                values = frame.reshape(-1)[part]
+                good = np.isfinite(values)
+                if self.mask is not None:
+                    good &= ~self.mask[i].reshape(-1)[part]
+                values = values[good]
+                if values.size and values.min() != values.max():
+                    break
+            if not values.size:
+                raise ValueError(f"{self.names[i]} has no finite unmasked pixel; leave it out of the set")
+            if values.size > 1 and values.min() == values.max():
+                raise ValueError(f"{self.names[i]} is constant ({values[0]}); it holds no image, leave it out of the set")
+
+
+def per_frame(name, value, n):
+    """`value` as (n,) float64, or None; positive numbers only."""
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; give one number or {n}, one for each frame") from None
+    if array.ndim > 1 or (array.ndim == 1 and array.size != n):
+        raise ValueError(f"{name} has {array.size} values for {n} frames; give one number or {n}")
+    bad = ~(np.isfinite(array) & (array > 0))
+    if bad.any():
+        raise ValueError(f"{name} is {array[bad].flat[0] if array.ndim else value}; it must be a positive number")
+    return np.full(n, float(array)) if array.ndim == 0 else array.copy()
+
+
+def _as_cube(frames):
+    if not isinstance(frames, np.ndarray):
+        parts = [np.asarray(f) for f in frames] if isinstance(frames, (list, tuple)) else None
+        if parts:
+            for i, part in enumerate(parts[1:], start=2):
+                if part.shape != parts[0].shape:
+                    raise ValueError(
+                        f"frames differ in shape: frame 1 is {parts[0].shape}, frame {i} is {part.shape}; "
+                        "register or crop them first"
+                    )
+        frames = np.asarray(parts if parts is not None else frames)
+    if frames.dtype.kind not in "iufb":
+        raise TypeError(f"frames hold {frames.dtype} values; give real numbers")
+    if frames.dtype.kind == "b":
+        raise TypeError("frames hold bool values; give real numbers")
+    if frames.ndim == 2:
+        raise ValueError(
+            f"frames is one frame of shape {frames.shape}; one frame cannot be compared with itself, give (N, ny, nx)"
+        )
+    if frames.ndim != 3:
+        raise ValueError(f"frames has shape {frames.shape}; give (N, ny, nx)")
+    if frames.shape[0] == 1:
+        raise ValueError("frames holds 1 frame; one frame cannot be compared with itself, give at least 2")
+    if frames.size == 0:
+        raise ValueError(f"frames is empty, shape {frames.shape}")
+    return frames
+
+
+def _as_mask(mask, shape):
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "biu" and not (mask.dtype.kind == "f" and np.isfinite(mask).all()):
+        raise TypeError(f"mask holds {mask.dtype} values; give bool or integers, nonzero = ignore")
+    if mask.shape not in (shape, shape[1:]):
+        raise ValueError(f"mask has shape {mask.shape}, the frames {shape}; give {shape} or {shape[1:]}")
+    return np.broadcast_to(mask != 0 if mask.dtype.kind != "b" else mask, shape)

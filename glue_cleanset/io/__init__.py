@@ -1,0 +1,1 @@
+"""FITS in, FITS and ECSV out; is the set registered?"""

@@ -77,7 +77,9 @@ class ImageSet:
             if not values.size:
                 raise ValueError(f"{self.names[i]} has no finite unmasked pixel; leave it out of the set")
             if values.size > 1 and values.min() == values.max():
-                raise ValueError(f"{self.names[i]} is constant ({values[0]}); it holds no image, leave it out of the set")
+                raise ValueError(
+                    f"{self.names[i]} is constant ({values[0]}); it holds no image, leave it out of the set"
+                )
 
 
 def per_frame(name, value, n):

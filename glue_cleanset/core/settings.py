@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from math import isfinite, isnan
 from numbers import Integral, Real
 
-__all__ = ["CleanSettings", "DETECTIONS", "NORMALIZATIONS", "REPAIRS"]
+__all__ = ["DETECTIONS", "NORMALIZATIONS", "REPAIRS", "CleanSettings"]
 
 # option -> what it does, in the words the dialog and the command line show
 DETECTIONS = {

@@ -1,0 +1,146 @@
+"""What the installed package offers: public names, entry points, and where it runs with little around it."""
+
+import configparser
+import json
+import subprocess
+import sys
+from importlib.metadata import distribution, entry_points
+from pathlib import Path
+
+import pytest
+
+import glue_cleanset
+
+ROOT = Path(__file__).parents[1]
+
+# what setup() promises to glue-core, and what to the window
+FACTORIES = {"Image set", "Cleaned image set"}
+IMPORTERS = {"Image set from FITS files"}
+MENU = {"Clean image set…"}
+LAYER_ACTIONS = {"Clean as image set…"}
+
+# Put before a program: an import of any of these packages fails as if it were not installed.
+BLOCK = """
+import sys
+
+class Absent:
+    names = {names!r}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+QT = {"glue_qt", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6"}
+
+
+def run(program, absent=()):
+    """Run a program in a new interpreter where the packages `absent` cannot be imported; what it printed, as JSON."""
+    program = BLOCK.format(names=set(absent)) + program
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_public_names():
+    assert set(glue_cleanset.__all__) == {"CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "setup"}
+    for name in glue_cleanset.__all__:
+        assert callable(getattr(glue_cleanset, name))
+        assert name in dir(glue_cleanset)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        glue_cleanset.no_such_name  # noqa: B018
+
+
+def test_version_is_the_same_everywhere():
+    assert distribution("glue-cleanset").version == glue_cleanset.__version__
+    assert f"\nversion: {glue_cleanset.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {glue_cleanset.__version__}" in (ROOT / "CHANGES.md").read_text(encoding="utf-8")
+
+
+def test_glue_finds_the_plugin():
+    found = [point for point in entry_points(group="glue.plugins") if point.value.startswith("glue_cleanset")]
+    assert [(point.name, point.value) for point in found] == [("glue_cleanset", "glue_cleanset:setup")]
+    assert found[0].load() is glue_cleanset.setup
+
+
+def test_the_command_is_installed():
+    (point,) = (p for p in entry_points(group="console_scripts") if p.name == "glue-cleanset")
+    assert callable(point.load())
+
+
+def test_every_import_is_a_declared_dependency():
+    from test_house import MODULES, imports_of
+
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"].splitlines() + config["options.extras_require"]["pyqt6"].splitlines()
+    declared = {line.split(">=")[0].lower() for line in lines if line and not line.startswith("#")}
+    package_of = {"glue": "glue-core", "glue_qt": "glue-qt", "skimage": "scikit-image"}
+    for path in MODULES:
+        for name in {name.split(".")[0] for name in imports_of(path)} - set(sys.stdlib_module_names):
+            if name != "glue_cleanset":
+                assert package_of.get(name, name).lower() in declared, f"{path.relative_to(ROOT)} imports {name}"
+
+
+CLEAN = """
+import json
+import numpy as np
+from glue_cleanset import CleanSettings, clean_image_set
+
+frames = np.random.default_rng(1).normal(200, 10, (5, 40, 50)).astype("float32")
+frames[2, 20, 30] += 1000
+result = clean_image_set(frames, CleanSettings(repair="median"), gain=1.5, readnoise=6)
+print(json.dumps([int(result.rejection_map[20, 30]), abs(float(result.cleaned[2, 20, 30]) - 200) < 60]))
+"""
+
+
+def test_core_needs_neither_glue_nor_qt():
+    assert run(CLEAN, absent={"glue", "echo", "matplotlib", *QT}) == [3, True]
+
+
+REGISTER = """
+import json
+import glue_cleanset
+from glue.config import data_factory, importer
+
+glue_cleanset.setup()
+found = {{"factories": [f.label for f in data_factory.members], "importers": [i[0] for i in importer.members]}}
+if {qt}:
+    from glue_qt.config import layer_action, menubar_plugin
+
+    found["menu"] = [m[0] for m in menubar_plugin.members]
+    found["layer"] = [a.label for a in layer_action.members]
+found["bindings"] = [name for name in {bindings!r} if name in __import__("sys").modules]
+print(json.dumps(found))
+"""
+
+
+def test_setup_registers_with_glue_core_alone():
+    found = run(REGISTER.format(qt=False, bindings=sorted(QT)), absent=QT)
+    assert set(found["factories"]) >= FACTORIES
+    assert set(found["importers"]) >= IMPORTERS
+    assert not found["bindings"]
+
+
+def test_setup_registers_everything_with_the_window():
+    pytest.importorskip("glue_qt")
+    found = run(REGISTER.format(qt=True, bindings=[]))
+    assert set(found["factories"]) >= FACTORIES
+    assert set(found["importers"]) >= IMPORTERS
+    assert set(found["menu"]) >= MENU
+    assert set(found["layer"]) >= LAYER_ACTIONS
+
+
+def test_glue_itself_loads_the_plugin():
+    pytest.importorskip("glue_qt")
+    program = """
+import json
+from glue.main import load_plugins
+from glue.config import data_factory
+load_plugins(require_qt_plugins=False)
+print(json.dumps([f.label for f in data_factory.members]))
+"""
+    labels = run(program)
+    assert set(labels) >= FACTORIES
+    assert all(labels.count(label) == 1 for label in FACTORIES)

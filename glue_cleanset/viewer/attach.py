@@ -1,0 +1,286 @@
+"""Attaching a result to its cube, as one step that glue can undo."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from glue.core import Data
+from glue.core.command import Command
+from glue.core.component import CategoricalComponent, Component
+from glue.core.component_id import ComponentID
+from glue.core.link_helpers import LinkCollection
+
+from .links import link_images, link_parts
+from .stack import find_numbers
+
+__all__ = ["OUTPUTS", "AttachResult", "Attached", "build_attached"]
+
+# what can be attached -> in the words the dialog shows
+OUTPUTS = {
+    "cleaned": "the cleaned frames, beside the original ones",
+    "rejected": "a cube that is 1 where a pixel was rejected",
+    "event": "a cube of event numbers, which ties the rows of the events to their pixels",
+    "map": "the rejection map: which frame, how often, how significant, and the reference image",
+    "events": "a table with one row for each event",
+    "frames": "a table with one row for each frame: the verbose summary",
+}
+
+
+@dataclass
+class Attached:
+    """Where a result went.
+
+    Attributes
+    ----------
+    cube : glue.core.Data
+        The cube that was cleaned.
+    source : glue.core.ComponentID
+        The attribute that was cleaned.
+    cleaned, rejected, event : glue.core.ComponentID or None
+        In `cube`; None where not asked for.
+    map, events, frames : glue.core.Data or None
+        None where not asked for.
+    """
+
+    cube: Data
+    source: ComponentID
+    cleaned: ComponentID | None = None
+    rejected: ComponentID | None = None
+    event: ComponentID | None = None
+    map: Data | None = None
+    events: Data | None = None
+    frames: Data | None = None
+
+    @property
+    def datasets(self):
+        """The data that were made, without the cube."""
+        return [data for data in (self.map, self.events, self.frames) if data is not None]
+
+
+def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=()):
+    """Make what `AttachResult` attaches, and change nothing.
+
+    Parameters
+    ----------
+    data, attribute, result, axis, outputs
+        As for `AttachResult`.
+    taken : iterable of str
+        Labels of data that are in use.
+
+    Returns
+    -------
+    attached : Attached
+    components : list of (glue.core.ComponentID, glue.core.Component)
+        To be added to `data`.
+
+    Raises
+    ------
+    ValueError
+        Where `result` is not one of this cube and axis, or an output is unknown.
+    """
+    unknown = [output for output in outputs if output not in OUTPUTS]
+    if unknown:
+        raise ValueError(f"outputs has {unknown[0]!r}; choose from {', '.join(map(repr, OUTPUTS))}")
+    source = find_numbers(data, attribute)
+    shape = np.moveaxis(np.empty(data.shape, bool), axis, 0).shape
+    if result.rejected.shape != shape:
+        raise ValueError(
+            f"the result has the shape {result.rejected.shape}, {data.label} has {shape} with its frames on axis {axis}"
+        )
+    suffix = _free_suffix(
+        {f"{source.label} {part}" for part in ("cleaned", "rejected", "event")},
+        {cid.label for cid in data.components},
+        {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
+        set(taken),
+    )
+    attached = Attached(data, source)
+    units = data.get_component(source).units
+    components = []
+
+    def add(part, frames, units=""):
+        cid = ComponentID(f"{source.label} {part}{suffix}", parent=data)
+        components.append((cid, Component(np.moveaxis(frames, 0, axis), units=units)))
+        setattr(attached, part, cid)
+
+    if "cleaned" in outputs:
+        add("cleaned", result.cleaned, units)
+    if "rejected" in outputs:
+        add("rejected", result.rejected.view(np.uint8))
+    if "event" in outputs:
+        add("event", result.event_labels())
+
+    facts = {
+        "cleaned data": data.label,
+        "cleaned attribute": source.label,
+        "settings": result.settings.describe(),
+        "gain": [float(v) for v in result.noise.gain],
+        "read noise": [float(v) for v in result.noise.readnoise],
+        "noise from": [result.noise.gain_source, result.noise.readnoise_source],
+        "warnings": list(result.warnings),
+    }
+    if "map" in outputs:
+        attached.map = Data(label=f"{data.label} rejection map{suffix}")
+        for label, values, unit in (
+            ("rejected frame", result.rejection_map, ""),
+            ("times rejected", result.rejection_count, ""),
+            ("peak significance", result.peak_significance, ""),
+            ("reference", result.reference, units),
+        ):
+            attached.map.add_component(Component(values, units=unit), label)
+    if "events" in outputs:
+        attached.events = _table_data(f"{data.label} events{suffix}", result.events)
+    if "frames" in outputs:
+        attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
+    for made in attached.datasets:
+        made.meta.update(facts)
+    return attached, components
+
+
+class AttachResult(Command):
+    """Attach a result to its cube, linked; glue can undo and redo it.
+
+    Parameters
+    ----------
+    data : glue.core.Data
+        The cube that was cleaned. With `images` it is not in the collection yet.
+    attribute : glue.core.ComponentID or str
+        The attribute that was cleaned.
+    result : glue_cleanset.CleanResult
+    axis : int
+        The axis of the cube that holds the frames.
+    outputs : iterable of str
+        Which of `OUTPUTS` to attach.
+    images : list of glue.core.Data or None
+        The images that `data` was stacked from.
+
+    Attributes
+    ----------
+    attached : Attached
+        After ``session.command_stack.do(command)``.
+    """
+
+    kwargs = ["data", "attribute", "result", "axis", "outputs", "images"]  # noqa: RUF012 as glue wants it
+    label = "clean image set"
+    attached = None
+
+    def do(self, session):
+        """Attach; a second time the same objects, so that subsets made on them live again."""
+        collection = session.data_collection
+        needed = self.images or [self.data]
+        gone = [data.label for data in needed if data not in collection.data]
+        if gone:
+            raise ValueError(f"{gone[0]} is not loaded any more; load it and clean it again")
+        if self.attached is None:
+            self.attached, self._components = build_attached(
+                self.data,
+                self.attribute,
+                self.result,
+                axis=self.axis,
+                outputs=self.outputs,
+                taken=[data.label for data in collection],
+            )
+            a = self.attached
+            self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
+            if self.images:
+                self._links += link_images(self.data, self.images)
+        error = None
+        # the links are worked out once, at the end; glue never gets out of this block by an exception
+        with collection.delay_link_manager_update():
+            try:
+                for cid, component in self._components:
+                    self.data.add_component(component, cid)
+                collection.extend(self._made)
+                collection.add_link(self._links)
+            except Exception as exc:
+                error = exc
+        if error is not None:
+            self.undo(session)
+            raise error
+        return self.attached
+
+    def undo(self, session):
+        """Take away all that was attached, as far as it is still there."""
+        if self.attached is None:
+            return
+        collection = session.data_collection
+        made = self._made
+        present = [cid for cid, _ in self._components if cid in self.data.components]
+        doomed = _with_dependents(self.data, present)
+        _repoint(session.application, {id(cid) for cid in doomed}, self.attached.source)
+        collection.remove_link(
+            [
+                link
+                for link in collection.external_links
+                if isinstance(link, LinkCollection)
+                and (any(link.data1 is d or link.data2 is d for d in made) or any(cid in link for cid in doomed))
+            ]
+        )
+        # what the user derived from an attached attribute goes with it and comes back with it
+        self._components = [(cid, self.data.get_component(cid)) for cid in doomed] or self._components
+        for cid in reversed(doomed):
+            self.data.remove_component(cid)
+        for data in made:
+            collection.remove(data)
+            # a group makes a new subset when the data come back; the old one would be a double
+            for subset in list(data.subsets):
+                subset.delete()
+
+    @property
+    def _made(self):
+        return ([self.data] if self.images else []) + self.attached.datasets
+
+
+def _free_suffix(labels, labels_in_use, data_labels, data_labels_in_use):
+    # one number for all parts of a run, so that they are seen to belong together
+    number = 1
+    while True:
+        suffix = "" if number == 1 else f" {number}"
+        if labels_in_use.isdisjoint(label + suffix for label in labels) and data_labels_in_use.isdisjoint(
+            label + suffix for label in data_labels
+        ):
+            return suffix
+        number += 1
+
+
+def _table_data(label, table):
+    data = Data(label=label)
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind in "USO":
+            component = CategoricalComponent(np.asarray(column, dtype=str))
+        else:
+            component = Component(np.array(column), units="" if column.unit is None else str(column.unit))
+        data.add_component(component, name.replace("_", " "))
+    # frames are counted from 1 for people, pixels of the cube from 0
+    data.add_component(Component(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
+    return data
+
+
+def _with_dependents(data, cids):
+    doomed = list(cids)
+    for cid in doomed:  # grows as it goes: what is derived from the derived
+        for derived in data.derived_components:
+            if not any(derived is d for d in doomed) and any(
+                cid is source for source in data.get_component(derived).link.get_from_ids()
+            ):
+                doomed.append(derived)
+    return doomed
+
+
+def _repoint(application, doomed, source):
+    # a viewer that shows an attribute when it is removed raises
+    for viewer in _flat(getattr(application, "viewers", ())):
+        state = getattr(viewer, "state", None)
+        if state is None:
+            continue
+        for owner in (*getattr(state, "layers", ()), state):
+            for name in owner.callback_properties():
+                if id(getattr(owner, name)) in doomed:
+                    setattr(owner, name, source)
+
+
+def _flat(viewers):
+    for viewer in viewers:
+        if isinstance(viewer, (list, tuple)):
+            yield from _flat(viewer)
+        else:
+            yield viewer

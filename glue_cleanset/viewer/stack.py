@@ -1,0 +1,179 @@
+"""From glue's data to an ImageSet, and from several images to one cube."""
+
+import numpy as np
+from glue.core import BaseData, Data
+from glue.core.component import Component
+from glue.core.component_id import ComponentID
+
+from ..core.imageset import ImageSet
+
+__all__ = ["header_noise", "image_set_from_cube", "stack_images"]
+
+# Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
+NAMES, GAIN, READNOISE, EXPTIME = "frame names", "frame gain", "frame readnoise", "frame exptime"
+# the label of the component that holds the mask, nonzero = ignore
+MASK = "mask component"
+
+
+def image_set_from_cube(data, attribute, axis=0):
+    """The frames of one attribute of a cube, ready to be cleaned.
+
+    Names, exposure times and mask are taken from ``data.meta`` where they are there, as the *Image set*
+    factories write them.
+
+    Parameters
+    ----------
+    data : glue.core.Data
+        The cube.
+    attribute : glue.core.ComponentID or str
+        What to clean.
+    axis : int
+        The axis that holds the frames: 0, 1 or 2.
+
+    Returns
+    -------
+    ImageSet
+        A view of the cube's values, frames first; the other axes keep their order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where there are no frames to compare: no image, a table, one frame, no numbers.
+    """
+    if not isinstance(data, BaseData):
+        raise ValueError("there is no image data; load an image set first")
+    if data.ndim == 1:
+        raise ValueError(f"{data.label} is a table of {data.shape[0]} rows; choose a cube of images (frame, y, x)")
+    if data.ndim == 2:
+        raise ValueError(
+            f"{data.label} is one image of shape {data.shape}; one frame cannot be compared with itself, "
+            "choose a cube or select several images"
+        )
+    if data.ndim != 3:
+        raise ValueError(f"{data.label} has the shape {data.shape}; choose a cube of images (frame, y, x)")
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis is {axis!r}; choose 0, 1 or 2")
+    if data.shape[axis] == 1:
+        raise ValueError(
+            f"axis {axis} of {data.label}, of shape {data.shape}, holds 1 frame; one frame cannot be compared "
+            "with itself, choose the axis that holds the frames"
+        )
+    frames = np.moveaxis(data.get_data(find_numbers(data, attribute)), axis, 0)
+    names = exptime = mask = None
+    if axis == 0:
+        names = _per_frame(data, NAMES)
+        exptime = _per_frame(data, EXPTIME)
+        if exptime is not None and not all(t > 0 for t in exptime):
+            exptime = None
+    if data.meta.get(MASK) is not None:
+        mask_id = data.find_component_id(data.meta[MASK])
+        if mask_id is not None:
+            mask = np.moveaxis(data.get_data(mask_id), axis, 0)
+    return ImageSet(frames, mask=mask, exptime=exptime, names=names)
+
+
+def header_noise(data):
+    """Gain and read noise of each frame, as the headers of a cube's files give them.
+
+    Parameters
+    ----------
+    data : glue.core.Data
+        A cube made by one of the *Image set* factories.
+
+    Returns
+    -------
+    gain, readnoise : ndarray, (N,)
+        [e-/ADU] and [e- rms].
+
+    Raises
+    ------
+    ValueError
+        Where a header does not tell; the message names the frames.
+    """
+    noise = []
+    for key, name in ((GAIN, "gain"), (READNOISE, "read noise")):
+        values = _per_frame(data, key)
+        if values is None:
+            raise ValueError(f"{data.label} carries no {name} from headers; give it, or let it be found from the set")
+        values = np.array(values, dtype=float)
+        bad = np.flatnonzero(~(values > 0))
+        if bad.size:
+            names = _per_frame(data, NAMES) or [f"frame {i}" for i in range(1, len(values) + 1)]
+            missing = ", ".join(str(names[i]) for i in bad[:5]) + (f" and {bad.size - 5} more" if bad.size > 5 else "")
+            raise ValueError(f"no {name} in the header of {missing}; give it, or let it be found from the set")
+        noise.append(values)
+    return tuple(noise)
+
+
+def stack_images(images, attributes=None):
+    """One cube (frame, y, x) from several images of one shape.
+
+    Parameters
+    ----------
+    images : sequence of glue.core.Data
+        At least two, 2-D, in the order of the frames.
+    attributes : sequence of glue.core.ComponentID or str, optional
+        What to take from each image; default its first numerical attribute.
+
+    Returns
+    -------
+    glue.core.Data
+        Not yet in a collection, not yet linked; `AttachResult` does both.
+
+    Raises
+    ------
+    ValueError
+        Where the images do not make a set.
+    """
+    images = list(images)
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} image selected; one frame cannot be compared with itself, select at least 2")
+    for image in images:
+        if not isinstance(image, BaseData) or image.ndim != 2:
+            what = f"has the shape {image.shape}" if isinstance(image, BaseData) else "is no data"
+            raise ValueError(f"{getattr(image, 'label', image)} {what}; select images (y, x) of one shape, or one cube")
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"images differ in shape: {images[0].label} is {images[0].shape}, {image.label} is {image.shape}; "
+                "register or crop them first"
+            )
+    if attributes is None:
+        attributes = [_first_numbers(image) for image in images]
+    elif len(attributes) != len(images):
+        raise ValueError(f"attributes has {len(attributes)} entries for {len(images)} images; give one for each")
+    attributes = [find_numbers(image, attribute) for image, attribute in zip(images, attributes, strict=True)]
+    values = np.stack([image.get_data(cid) for image, cid in zip(images, attributes, strict=True)])
+    units = {image.get_component(cid).units for image, cid in zip(images, attributes, strict=True)}
+    labels = {cid.label for cid in attributes}
+    cube = Data(label=f"{images[0].label} … {images[-1].label}")
+    cube.add_component(
+        Component(values, units=units.pop() if len(units) == 1 else ""), labels.pop() if len(labels) == 1 else "image"
+    )
+    cube.meta[NAMES] = [image.label for image in images]
+    return cube
+
+
+def find_numbers(data, attribute):
+    """The ComponentID of a numerical attribute of `data`; ValueError where it is none."""
+    if isinstance(attribute, ComponentID):
+        found = attribute if any(attribute is cid for cid in data.components) else None
+    else:
+        found = data.find_component_id(attribute)
+    if found is None:
+        known = ", ".join(repr(cid.label) for cid in data.main_components)
+        raise ValueError(f"{data.label} has no single attribute {str(attribute)!r}; choose one of {known}")
+    if data.get_kind(found) != "numerical":
+        raise ValueError(f"{found.label!r} of {data.label} holds {data.get_kind(found)} values; choose numbers")
+    return found
+
+
+def _first_numbers(data):
+    for cid in data.main_components:
+        if data.get_kind(cid) == "numerical":
+            return cid
+    raise ValueError(f"{data.label} holds no numbers; select images")
+
+
+def _per_frame(data, key):
+    values = data.meta.get(key)
+    return values if values is not None and len(values) == data.shape[0] else None

@@ -29,7 +29,7 @@ def imports_of(path):
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield ast.literal_eval(node.args[0])
+            yield getattr(node.args[0], "value", "unknown.name")
 
 
 def modules_of(room):

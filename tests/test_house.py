@@ -29,7 +29,8 @@ def imports_of(path):
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield getattr(node.args[0], "value", "unknown.name")
+            name = node.args[0]
+            yield name.value if isinstance(name, ast.Constant) else "glue_cleanset"  # a name from a table of its own
 
 
 def modules_of(room):

@@ -19,25 +19,13 @@ IMPORTERS = {"Image set from FITS files"}
 MENU = {"Clean image set…"}
 LAYER_ACTIONS = {"Clean as image set…"}
 
-# Put before a program: an import of any of these packages fails as if it were not installed.
-BLOCK = """
-import sys
-
-class Absent:
-    names = {names!r}
-
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent())
-"""
 QT = {"glue_qt", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 
 
 def run(program, absent=()):
     """Run a program in a new interpreter where the packages `absent` cannot be imported; what it printed, as JSON."""
-    program = BLOCK.format(names=set(absent)) + program
+    # None makes an import fail as if the package were not installed
+    program = f"import sys\nsys.modules.update(dict.fromkeys({sorted(absent)}))\n{program}"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

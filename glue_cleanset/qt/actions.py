@@ -1,0 +1,77 @@
+"""What the menu entries do: find the data that was meant and open the dialog on it."""
+
+from glue.core import Data
+from qtpy import QtWidgets
+
+__all__ = ["clean_from_menu", "clean_layers", "find_session"]
+
+
+def clean_from_menu(session, data_collection):
+    """Open the dialog on the cubes of the session.
+
+    Raises
+    ------
+    ValueError
+        Where the session holds no cube.
+    """
+    from .dialog import CleanDialog
+
+    if not any(is_cube(data) for data in data_collection):
+        raise ValueError(
+            "The session holds no image set, which is data with three axes (frame, y, x). Open a directory or a "
+            "cube as 'Image set', or select several images in the data list and choose 'Clean as image set…' "
+            "from its context menu."
+        )
+    dialog = CleanDialog(session, parent=session.application)
+    dialog.show()
+    return dialog
+
+
+def clean_layers(layers, data_collection):
+    """Open the dialog on what is selected in the data list: one cube, or several images of one shape.
+
+    Raises
+    ------
+    ValueError
+        Where the selection is no image set; the message names what was selected.
+    """
+    from .dialog import CleanDialog
+
+    session = find_session(data_collection)
+    data = [layer for layer in layers if isinstance(layer, Data)]
+    if len(data) < len(layers):
+        names = ", ".join(layer.label for layer in layers if not isinstance(layer, Data))
+        raise ValueError(f"Whole images are cleaned, not subsets of them; take {names} out of the selection.")
+    if len(data) == 1 and is_cube(data[0]):
+        dialog = CleanDialog(session, data=data[0], parent=session.application)
+    else:
+        check_images(data)
+        dialog = CleanDialog(session, images=data, parent=session.application)
+    dialog.show()
+    return dialog
+
+
+def is_cube(data):
+    return isinstance(data, Data) and data.ndim == 3
+
+
+def check_images(images):
+    shapes = "; ".join(f"{image.label} is {image.shape}" for image in images)
+    if any(image.ndim != 2 for image in images):
+        raise ValueError(f"Select one cube (frame, y, x), or several 2-D images of one shape: {shapes}.")
+    if len(images) == 1:
+        raise ValueError(
+            f"{images[0].label} is one image; one frame cannot be compared with itself. Select several images."
+        )
+    if len({image.shape for image in images}) > 1:
+        raise ValueError(f"Images differ in shape: {shapes}; register or crop them first.")
+
+
+def find_session(data_collection):
+    """The session of the window that shows `data_collection`; glue passes none to layer actions."""
+    from glue_qt.app import GlueApplication
+
+    for widget in QtWidgets.QApplication.topLevelWidgets():
+        if isinstance(widget, GlueApplication) and widget.data_collection is data_collection:
+            return widget.session
+    raise RuntimeError("no glue window shows this data collection")

@@ -1,0 +1,393 @@
+"""The dialog *Clean image set*: choose, run in a worker, attach, show the summary."""
+
+from echo.qt import autoconnect_callbacks_to_qt
+from glue.core.hub import HubListener
+from glue.core.message import ApplicationClosedMessage
+from glue_qt.utils import set_cursor_cm
+from qtpy import QtCore, QtWidgets
+
+from glue_cleanset.core.clean import CleanCancelled
+from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
+
+from .state import CleanState
+from .summary import SummaryDialog
+from .worker import CleanWorker
+
+__all__ = ["CleanDialog"]
+
+TIPS = {
+    "data": "The cube that holds the frames.",
+    "attribute": "The attribute of the data that holds the pixels.",
+    "axis": "The axis along which the frames follow each other; the first, unless the cube was made elsewhere.",
+    "detection": "How a pixel is judged against the same pixel of the other frames.\n"
+    "The noise model serves untuned; the clips are there to compare with other software.\n"
+    "Choosing one puts its default thresholds below.",
+    "bright": "Look for pixels brighter than expected: cosmic rays, hot pixels, trails.",
+    "dark": "Look for pixels darker than expected: dead pixels, dust, over-subtracted hot pixels.",
+    "high": "A pixel further than this from the expected image is rejected on its own.\n"
+    "Raise it when noise is rejected, lower it when faint hits stay.",
+    "low": "A pixel further than this is rejected beside a stronger one of the same frame, as in the tail of a track.\n"
+    "Raise it when events grow into their surroundings, lower it when tails stay.\n"
+    "Never above the threshold to its left.",
+    "grow": "Reject also the pixels within this distance of an event.\n"
+    "Raise it when faint rims stay around hits; 0 rejects the found pixels only.",
+    "max_rejected": "The most frames in which one and the same pixel may be rejected; where more deviate, only the most "
+    "significant are.\nLower it when variable objects are rejected; raise it for trails that cross often.",
+    "noise": "Fitted to the frames it needs no knowledge of the detector.\n"
+    "Take it from the header or give it when the frames are few (2 or 3) and you trust the values.",
+    "gain": "Electrons per ADU. Raise it when noise in bright parts goes unnoticed as hits; "
+    "lower it when star cores are rejected.\n0 = fitted to the set.",
+    "readnoise": "Read noise, rms. Raise it when sky noise is rejected, lower it when faint hits stay in the sky.\n"
+    "0 = fitted to the set.",
+    "normalize": "How frames of different level are brought together before they are compared.\n"
+    "The repaired pixels are always on the frame's own scale.",
+    "repair": "What a rejected pixel is replaced by.\n"
+    "'zero' prepares a mean that leaves zeros out; 'none' detects only.",
+    "constant": "The value that 'constant' writes into rejected pixels.",
+}
+
+
+class CleanDialog(QtWidgets.QDialog, HubListener):
+    """Choose what is cleaned and how, and run it while glue stays alive.
+
+    Parameters
+    ----------
+    session : glue.core.Session
+    data : glue.core.Data, optional
+        The cube chosen first.
+    images : list of glue.core.Data, optional
+        2-D data to clean as one set, instead of a cube.
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    state : CleanState
+    worker : CleanWorker or None
+        The cleaning that runs.
+    summary : SummaryDialog or None
+        Shown after a cleaning.
+    """
+
+    def __init__(self, session, data=None, images=None, parent=None):
+        super().__init__(parent)
+        self.session = session
+        self.state = CleanState(session.data_collection, data=data, images=images)
+        self.worker = None
+        self.summary = None
+        self._job = None
+
+        self.setWindowTitle("Clean image set")
+        self.setAttribute(QtCore.Qt.WA_DeleteOnClose)
+        self._build()
+        self._connections = autoconnect_callbacks_to_qt(self.state, self)
+        for combo in self._form.findChildren(QtWidgets.QComboBox):
+            # the list is wide enough for its longest text, where the box is not
+            combo.view().setMinimumWidth(combo.view().sizeHintForColumn(0) + 24)
+        for name, box in self._output_boxes.items():
+            box.toggled.connect(lambda checked, name=name: self._choose_output(name, checked))
+        self.state.add_global_callback(self._refresh)
+        self._refresh()
+        session.hub.subscribe(self, ApplicationClosedMessage, handler=self._stop)
+
+    # ---- widgets
+
+    def _build(self):
+        self._form = QtWidgets.QWidget()
+        columns = QtWidgets.QHBoxLayout(self._form)
+        columns.setContentsMargins(0, 0, 0, 0)
+        columns.setSpacing(12)
+        for boxes in (
+            (self._build_data(), self._build_detection()),
+            (self._build_noise(), self._build_repair(), self._build_outputs()),
+        ):
+            column = QtWidgets.QVBoxLayout()
+            for box in boxes:
+                column.addWidget(box)
+            column.addStretch(1)
+            columns.addLayout(column, 1)
+
+        self.message = QtWidgets.QLabel()
+        self.message.setWordWrap(True)
+        self.message.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
+        self.message.setMinimumHeight(2 * self.message.fontMetrics().lineSpacing())
+        self.progress = QtWidgets.QProgressBar()
+
+        self.button_defaults = QtWidgets.QPushButton("Restore defaults")
+        self.button_defaults.setToolTip("Put every setting back, except the choice of data")
+        self.button_run = QtWidgets.QPushButton("Clean")
+        self.button_run.setDefault(True)
+        self.button_cancel = QtWidgets.QPushButton("Close")
+        for button in (self.button_defaults, self.button_cancel):
+            button.setAutoDefault(False)
+        self.button_defaults.clicked.connect(self._restore_defaults)
+        self.button_run.clicked.connect(self.run)
+        self.button_cancel.clicked.connect(self._cancel_or_close)
+        buttons = QtWidgets.QHBoxLayout()
+        buttons.addWidget(self.button_defaults)
+        buttons.addWidget(self.progress, 1)
+        buttons.addStretch()
+        buttons.addWidget(self.button_run)
+        buttons.addWidget(self.button_cancel)
+
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self._form)
+        layout.addWidget(self.message)
+        layout.addLayout(buttons)
+        self.progress.hide()
+
+    def _build_data(self):
+        box, form = _group("Image set")
+        self.combosel_attribute = _combo(TIPS["attribute"])
+        if self.state.images:
+            images = self.state.images
+            label = QtWidgets.QLabel(f"{len(images)} images of {images[0].shape[1]} x {images[0].shape[0]} pixels")
+            label.setToolTip("\n".join(image.label for image in images))
+            form.addRow("Data", label)
+            form.addRow("Attribute", self.combosel_attribute)
+        else:
+            self.combosel_data = _combo(TIPS["data"])
+            self.combosel_axis = _combo(TIPS["axis"])
+            form.addRow("Data", self.combosel_data)
+            form.addRow("Attribute", self.combosel_attribute)
+            form.addRow("Frames along", self.combosel_axis)
+        return box
+
+    def _build_detection(self):
+        box, form = _group("Detection")
+        self.combosel_detection = _combo(TIPS["detection"])
+        form.addRow("Method", self.combosel_detection)
+
+        grid = QtWidgets.QGridLayout()
+        grid.setHorizontalSpacing(12)
+        for column, (text, tip) in enumerate(
+            (("on its own above", TIPS["high"]), ("beside a stronger pixel above", TIPS["low"])), start=1
+        ):
+            label = QtWidgets.QLabel(text)
+            label.setToolTip(tip)
+            grid.addWidget(label, 0, column)
+            grid.setColumnStretch(column, 1)
+        for row, side in enumerate(("bright", "dark"), start=1):
+            check = QtWidgets.QCheckBox(f"{side} outliers")
+            check.setToolTip(TIPS[side])
+            setattr(self, f"bool_{side}", check)
+            grid.addWidget(check, row, 0)
+            for column, name in enumerate(("high", "low"), start=1):
+                spin = _spin(TIPS[name], decimals=2, step=0.5, largest=1e6, suffix=" sigma")
+                setattr(self, f"value_{name}_{side}", spin)
+                grid.addWidget(spin, row, column)
+        form.addRow("Reject", grid)
+
+        self.value_grow = QtWidgets.QSpinBox()
+        self.value_grow.setRange(0, 1000)
+        self.value_grow.setSuffix(" pixels")
+        self.value_grow.setToolTip(TIPS["grow"])
+        form.addRow("Grow events by", self.value_grow)
+        self.value_max_rejected = QtWidgets.QSpinBox()
+        self.value_max_rejected.setRange(0, 10_000)
+        self.value_max_rejected.setSpecialValueText("fewer than half of the frames")
+        self.value_max_rejected.setSuffix(" frames")
+        self.value_max_rejected.setToolTip(TIPS["max_rejected"])
+        form.addRow("Reject a pixel in at most", self.value_max_rejected)
+        return box
+
+    def _build_noise(self):
+        box, form = _group("Noise and normalisation")
+        self.combosel_noise = _combo(TIPS["noise"])
+        form.addRow("Noise", self.combosel_noise)
+        self.value_gain = _spin(TIPS["gain"], decimals=4, step=0.1, largest=1e9, suffix=" e-/ADU", zero="fitted")
+        self.value_readnoise = _spin(TIPS["readnoise"], decimals=3, step=0.5, largest=1e9, suffix=" e-", zero="fitted")
+        row = QtWidgets.QHBoxLayout()
+        for text, spin in (("Gain", self.value_gain), ("Read noise", self.value_readnoise)):
+            row.addWidget(QtWidgets.QLabel(text))
+            row.addWidget(spin, 1)
+        form.addRow("", row)
+        self.combosel_normalize = _combo(TIPS["normalize"])
+        form.addRow("Normalise", self.combosel_normalize)
+        return box
+
+    def _build_repair(self):
+        box, form = _group("Repair")
+        self.combosel_repair = _combo(TIPS["repair"])
+        form.addRow("Replace by", self.combosel_repair)
+        self.value_constant = _spin(TIPS["constant"], decimals=3, step=1.0, largest=1e12, smallest=-1e12)
+        form.addRow("Constant", self.value_constant)
+        return box
+
+    def _build_outputs(self):
+        box = QtWidgets.QGroupBox("Add to the session")
+        layout = QtWidgets.QVBoxLayout(box)
+        self._output_boxes = {}
+        for name, text in OUTPUTS.items():
+            self._output_boxes[name] = check = QtWidgets.QCheckBox(text)
+            layout.addWidget(check)
+        return box
+
+    # ---- choices
+
+    def _choose_output(self, name, checked):
+        chosen = {*self.state.outputs, name} if checked else {*self.state.outputs} - {name}
+        self.state.outputs = tuple(output for output in OUTPUTS if output in chosen)
+
+    def _restore_defaults(self):
+        self.state.restore_defaults()
+
+    def _refresh(self, **_):
+        """Show what follows from the choices: what can be set, and why it cannot run."""
+        state = self.state
+        for side in ("bright", "dark"):
+            getattr(self, f"bool_{side}").setEnabled(state.has_thresholds)
+            on = state.has_thresholds and getattr(state, side)
+            getattr(self, f"value_high_{side}").setEnabled(on)
+            getattr(self, f"value_low_{side}").setEnabled(on and state.has_low)
+        for spin in (self.value_gain, self.value_readnoise):
+            spin.setEnabled(state.noise == "given")
+        self.value_constant.setEnabled(state.repair == "constant")
+        for name, box in self._output_boxes.items():
+            box.setChecked(name in state.outputs)
+        if "cleaned" in self._output_boxes:
+            self._output_boxes["cleaned"].setEnabled(state.repair != "none")
+        if self.running:
+            return
+        problem = state.problem()
+        self._say(problem, bad=True)
+        self.button_run.setEnabled(not problem)
+
+    def _say(self, text, bad=False):
+        self.message.setStyleSheet("color: #c0392b; font-weight: bold" if bad else "")
+        self.message.setText(text)
+
+    # ---- running
+
+    @property
+    def running(self):
+        """Whether a cleaning is under way."""
+        return self.worker is not None
+
+    def run(self):
+        """Start the cleaning; what cannot be used is said in the dialog, and nothing has changed."""
+        if self.running:
+            return
+        try:
+            with set_cursor_cm(QtCore.Qt.WaitCursor):
+                self._job = self.state.prepare()
+        except (ValueError, TypeError, OSError) as error:
+            self._say(str(error), bad=True)
+            return
+        self.worker = CleanWorker(self._job)
+        self.worker.progress.connect(self._on_progress)
+        self.worker.result.connect(self._on_result)
+        self.worker.error.connect(self._on_error)
+        self._show_running(True)
+        self._say("Comparing the positions of the frames…")
+        self.worker.start()
+
+    def _show_running(self, running):
+        self._form.setEnabled(not running)
+        self.button_run.setEnabled(not running)
+        self.button_defaults.setVisible(not running)
+        self.progress.setVisible(running)
+        self.progress.setRange(0, 0)  # busy, until the first progress comes
+        self.button_cancel.setText("Cancel" if running else "Close")
+        self.button_cancel.setEnabled(True)
+
+    def _cancel_or_close(self):
+        if self.running:
+            self.worker.cancel()
+            self.button_cancel.setEnabled(False)
+            self._say("Stopping…")
+        else:
+            self.close()
+
+    def _on_progress(self, permille):
+        if self.progress.maximum() == 0:
+            self.progress.setRange(0, 1000)
+            if self.button_cancel.isEnabled():
+                self._say("Cleaning…")
+        self.progress.setValue(permille)
+
+    def _finish(self):
+        """Forget the worker once its thread has ended; give back its job."""
+        self.worker.wait()
+        self.worker, job, self._job = None, self._job, None
+        self._show_running(False)
+        return job
+
+    def _on_error(self, exc_info):
+        if not self.running:  # stopped while this was on its way
+            return
+        self._finish()
+        error = exc_info[1]
+        if isinstance(error, CleanCancelled):
+            self._say("Cancelled; nothing was changed.")
+        else:
+            text = str(error) or type(error).__name__
+            self._say(f"{text}\nNothing was changed.", bad=True)
+
+    def _on_result(self, answer):
+        if not self.running:
+            return
+        job = self._finish()
+        result, warning = answer
+        gone = [data.label for data in job.images or [job.data] if data not in self.session.data_collection]
+        if gone:
+            self._say(f"{', '.join(gone)} was removed while it was cleaned; nothing was changed.", bad=True)
+            return
+        command = AttachResult(
+            data=job.data,
+            attribute=job.attribute,
+            result=result,
+            axis=job.axis,
+            outputs=job.outputs,
+            images=job.images,
+        )
+        try:
+            with set_cursor_cm(QtCore.Qt.WaitCursor):
+                self.session.command_stack.do(command)
+        except Exception as error:  # whatever glue raises, the session must not keep half of a result
+            self.session.command_stack.undo()
+            self._say(f"The result could not be added: {error}\nNothing was changed.", bad=True)
+            return
+        self.summary = SummaryDialog(self.session, command.attached, result, warning, parent=self.parent())
+        self.summary.show()
+        self.close()
+
+    # ---- closing
+
+    def _stop(self, *_):
+        """Cancel what runs and wait for its end, so that no thread outlives the window."""
+        if self.running:
+            worker, self.worker, self._job = self.worker, None, None
+            worker.cancel()
+            worker.wait()
+
+    def done(self, code):
+        self._stop()
+        self.session.hub.unsubscribe_all(self)
+        super().done(code)
+
+
+def _group(title):
+    box = QtWidgets.QGroupBox(title)
+    form = QtWidgets.QFormLayout(box)
+    form.setFieldGrowthPolicy(QtWidgets.QFormLayout.AllNonFixedFieldsGrow)
+    return box, form
+
+
+def _combo(tip):
+    combo = QtWidgets.QComboBox()
+    combo.setToolTip(tip)
+    # long texts are cut to the column, and whole in the list
+    combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(52)
+    return combo
+
+
+def _spin(tip, decimals, step, largest, smallest=0.0, suffix="", zero=""):
+    spin = QtWidgets.QDoubleSpinBox()
+    spin.setDecimals(decimals)
+    spin.setRange(smallest, largest)
+    spin.setSingleStep(step)
+    spin.setSuffix(suffix)
+    spin.setSpecialValueText(zero)
+    spin.setToolTip(tip)
+    return spin

@@ -1,0 +1,252 @@
+"""The state of the dialog: what a person has chosen, and what follows from it."""
+
+from dataclasses import dataclass
+
+from echo import CallbackProperty, SelectionCallbackProperty, delay_callback
+from glue.core import Data
+from glue.core.component_id import ComponentID
+from glue.core.data_combo_helper import ComponentIDComboHelper, ManualDataComboHelper
+from glue.core.state_objects import State
+
+from glue_cleanset.core.imageset import ImageSet, per_frame
+from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.viewer.attach import OUTPUTS
+from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
+
+__all__ = ["NOISES", "CleanJob", "CleanState"]
+
+NOISES = {
+    "set": "gain and read noise fitted to the frames themselves",
+    "header": "gain and read noise from the frames' headers",
+    "given": "the gain and read noise you give",
+}
+OFF = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class CleanJob:
+    """One cleaning, ready to run: plain arrays for the worker, glue's objects to attach the result to."""
+
+    image_set: ImageSet
+    settings: CleanSettings
+    gain: object
+    readnoise: object
+    data: Data
+    attribute: ComponentID
+    axis: int
+    outputs: tuple[str, ...]
+    images: list[Data] | None
+
+
+class CleanState(State):
+    """What is cleaned and how; starts with the defaults of `CleanSettings`.
+
+    Parameters
+    ----------
+    data_collection : glue.core.DataCollection
+        Its data with three axes are the choices of `data`.
+    data : glue.core.Data, optional
+        The cube chosen first.
+    images : list of glue.core.Data, optional
+        2-D data to clean as one set, instead of a cube.
+    """
+
+    data = SelectionCallbackProperty(docstring="The cube")
+    attribute = SelectionCallbackProperty(docstring="The attribute that holds the pixels")
+    axis = SelectionCallbackProperty(docstring="The axis along which the frames follow each other")
+
+    detection = SelectionCallbackProperty(docstring="One of DETECTIONS")
+    bright = CallbackProperty(docstring="Whether bright outliers are looked for")
+    dark = CallbackProperty(docstring="Whether dark outliers are looked for")
+    high_bright = CallbackProperty(docstring="Threshold [sigma] of a bright pixel on its own")
+    high_dark = CallbackProperty(docstring="Threshold [sigma] of a dark pixel on its own")
+    low_bright = CallbackProperty(docstring="Threshold [sigma] of a bright pixel beside a stronger one")
+    low_dark = CallbackProperty(docstring="Threshold [sigma] of a dark pixel beside a stronger one")
+    grow = CallbackProperty(docstring="Distance [pixels] by which events are grown")
+    max_rejected = CallbackProperty(docstring="The most frames in which a pixel may be rejected; 0 = a minority")
+
+    noise = SelectionCallbackProperty(docstring="One of NOISES")
+    gain = CallbackProperty(docstring="Gain [e-/ADU]; 0 = fitted")
+    readnoise = CallbackProperty(docstring="Read noise [e-]; 0 = fitted")
+
+    normalize = SelectionCallbackProperty(docstring="One of NORMALIZATIONS")
+    repair = SelectionCallbackProperty(docstring="One of REPAIRS")
+    constant = CallbackProperty(docstring="The value written by repair 'constant'")
+
+    outputs = CallbackProperty(docstring="The chosen OUTPUTS")
+
+    def __init__(self, data_collection, data=None, images=None):
+        super().__init__()
+        self.images = list(images) if images else None
+        for name, texts in (
+            ("detection", DETECTIONS),
+            ("noise", NOISES),
+            ("normalize", NORMALIZATIONS),
+            ("repair", REPAIRS),
+        ):
+            choice = getattr(CleanState, name)
+            choice.set_display_func(self, lambda option, texts=texts: f"{option}: {texts[option]}")
+            choice.set_choices(self, list(texts))
+        CleanState.axis.set_display_func(self, self._describe_axis)
+        self.restore_defaults()
+        self.add_callback("detection", self._use_default_thresholds)
+
+        self._attribute_helper = ComponentIDComboHelper(
+            self, "attribute", categorical=False, datetime=False, pixel_coord=False, world_coord=False
+        )
+        self._data_helper = ManualDataComboHelper(self, "data", data_collection)
+        self.add_callback("data", self._use_data)
+        if self.images:
+            self._attribute_helper.set_multiple_data(self.images[:1])
+        else:
+            self._data_helper.set_multiple_data([d for d in data_collection if isinstance(d, Data) and d.ndim == 3])
+            if data is not None:
+                self.data = data
+
+    def restore_defaults(self):
+        """Everything but the choice of data back to the defaults of `CleanSettings`."""
+        default = CleanSettings()
+        with delay_callback(self, "detection", "noise", "normalize", "repair", "outputs"):
+            self.detection = default.detection
+            self._use_default_thresholds()
+            self.bright = self.dark = True
+            self.grow = default.grow
+            self.max_rejected = default.max_rejected or 0
+            self.noise = "set"
+            self.gain = self.readnoise = 0.0
+            self.normalize = default.normalize
+            self.repair = default.repair
+            self.constant = default.constant
+            self.outputs = tuple(OUTPUTS)
+
+    @property
+    def has_thresholds(self):
+        """Whether the chosen detection compares with a threshold at all."""
+        return CleanSettings(detection=self.detection).high is not None
+
+    @property
+    def has_low(self):
+        """Whether the chosen detection uses the threshold beside a stronger pixel."""
+        return self.detection == "noise"
+
+    def settings(self):
+        """The choices as `CleanSettings`; raises what that raises."""
+        high = low = None
+        if self.has_thresholds:
+            high = (self.high_bright if self.bright else OFF, self.high_dark if self.dark else OFF)
+        if self.has_low:
+            low = (self.low_bright if self.bright else OFF, self.low_dark if self.dark else OFF)
+        return CleanSettings(
+            detection=self.detection,
+            high=high,
+            low=low,
+            grow=self.grow,
+            normalize=self.normalize,
+            repair=self.repair,
+            constant=self.constant,
+            max_rejected=self.max_rejected or None,
+        )
+
+    def chosen_outputs(self):
+        """The outputs to attach; without a repair there is no cleaned frame to show."""
+        useless = {"cleaned"} if self.repair == "none" else set()
+        return tuple(name for name in OUTPUTS if name in self.outputs and name not in useless)
+
+    def problem(self):
+        """Why these choices cannot run; '' where they can. Reads no pixels."""
+        try:
+            self._check()
+        except (ValueError, TypeError) as error:
+            return str(error)
+        return ""
+
+    def _check(self):
+        if self.images is None and self.data is None:
+            raise ValueError("The session holds no data with three axes (frame, y, x); load an image set.")
+        if self.attribute is None:
+            name = (self.images[0] if self.images else self.data).label
+            raise ValueError(f"'{name}' has no numeric attribute.")
+        if self.images is None and self.data.shape[self.axis] < 2:
+            raise ValueError(
+                f"Axis {self.axis} of '{self.data.label}' holds 1 frame; one frame cannot be compared with itself. "
+                "Choose another axis."
+            )
+        self.settings()
+        if self.has_thresholds and not (self.bright or self.dark):
+            raise ValueError("Neither bright nor dark outliers are looked for; switch one of them on.")
+        # the headers of separate images are read with them, when they are stacked
+        if self.images is None or self.noise != "header":
+            self._given_noise(self.data)
+        if not self.chosen_outputs():
+            raise ValueError("Nothing is chosen to be added to the session; tick at least one output.")
+
+    def _given_noise(self, data):
+        if self.noise == "set":
+            return None, None
+        if self.noise == "header":
+            return header_noise(data)
+        if not (self.gain or self.readnoise):
+            raise ValueError("Give the gain, the read noise or both, or let them be found from the set.")
+        for name in ("gain", "readnoise"):
+            per_frame(name, getattr(self, name) or None, 1)
+        return self.gain or None, self.readnoise or None
+
+    def prepare(self):
+        """The choices as a `CleanJob`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where the choices or the frames cannot be used; nothing in the session has changed.
+        """
+        self._check()
+        if self.images:
+            attributes = [_same_attribute(image, self.attribute) for image in self.images]
+            data = stack_images(self.images, attributes)
+            attribute, axis = data.main_components[0], 0
+        else:
+            data, attribute, axis = self.data, self.attribute, self.axis
+        gain, readnoise = self._given_noise(data)
+        image_set = image_set_from_cube(data, attribute, axis=axis)
+        return CleanJob(
+            image_set=image_set,
+            settings=self.settings(),
+            gain=gain,
+            readnoise=readnoise,
+            data=data,
+            attribute=attribute,
+            axis=axis,
+            outputs=self.chosen_outputs(),
+            images=self.images,
+        )
+
+    def _use_default_thresholds(self, *_):
+        settings = CleanSettings(detection=self.detection)
+        if settings.high is not None:
+            self.high_bright, self.high_dark = settings.high_pair
+            self.low_bright, self.low_dark = settings.low_pair
+        else:  # shown, but not used
+            noise = CleanSettings()
+            self.high_bright, self.high_dark = noise.high_pair
+            self.low_bright, self.low_dark = noise.low_pair
+
+    def _use_data(self, *_):
+        self._attribute_helper.set_multiple_data([] if self.data is None else [self.data])
+        CleanState.axis.set_choices(self, [] if self.data is None else [0, 1, 2])
+        if self.data is not None:
+            self.axis = 0
+
+    def _describe_axis(self, axis):
+        n = self.data.shape[axis]
+        ny, nx = (length for i, length in enumerate(self.data.shape) if i != axis)
+        return f"axis {axis}: {n} frame{'s' if n > 1 else ''} of {nx} x {ny} pixels"
+
+
+def _same_attribute(image, attribute):
+    components = image.main_components
+    same = [component for component in components if component.label == attribute.label]
+    if not same and len(components) == 1:
+        same = components
+    if not same:
+        raise ValueError(f"'{image.label}' has no attribute '{attribute.label}'; choose one that all images have.")
+    return same[0]

@@ -1,0 +1,200 @@
+"""A real glue window without a screen, and a core that answers at once."""
+
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+
+import pytest
+
+BINDINGS = ("PyQt6", "PySide6", "PyQt5")
+HAS_QT = any(importlib.util.find_spec(name) for name in BINDINGS) and importlib.util.find_spec("glue_qt") is not None
+collect_ignore_glob = [] if HAS_QT else ["test_*.py"]
+
+if HAS_QT:
+    # before Qt is loaded
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ["GLUE_TESTING"] = "True"
+
+STDERR = sys.stderr
+
+
+@pytest.fixture(scope="session")
+def qapp():
+    """The one QApplication; the configuration of the person who runs the tests is left alone."""
+    from glue import config
+    from glue._mpl_backend import set_mpl_backend
+
+    with tempfile.TemporaryDirectory() as directory:
+        config.CFG_DIR = directory
+        set_mpl_backend()
+        from glue.config import settings
+        from glue_qt.utils import get_qapp
+
+        settings.SHOW_LARGE_DATA_WARNING = False
+        settings.AUTOLINK["Astronomy WCS"] = "always_ignore"
+        yield get_qapp()
+
+
+@pytest.fixture
+def application(qapp, monkeypatch):
+    """A GlueApplication that is shown, and closed at the end with all of its dialogs."""
+    from glue_qt.app import GlueApplication
+
+    def report_error(self, message, detail):
+        raise AssertionError(f"{message}\n{detail}")
+
+    monkeypatch.setattr(GlueApplication, "report_error", report_error)
+    # an exception in a slot ends the process in PyQt: collect it, and fail the test
+    raised = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))
+    window = GlueApplication()
+    window.resize(1600, 1000)
+    window.show()
+    qapp.processEvents()
+    yield window
+    try:
+        window.close()
+    except RuntimeError:  # the test has closed it
+        pass
+    qapp.processEvents()
+    sys.stderr = STDERR
+    if raised:
+        raise raised[0]
+
+
+@pytest.fixture
+def wait(qapp):
+    """Run the event loop until something is so."""
+
+    def wait_until(condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            qapp.processEvents()
+            time.sleep(0.002)
+
+    return wait_until
+
+
+def quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=None):
+    """A core for the tests of the window: everything 50 ADU off the median is an event of one frame."""
+    import numpy as np
+    from astropy.table import Table
+    from scipy import ndimage
+
+    from glue_cleanset.core.clean import CleanCancelled, CleanResult
+    from glue_cleanset.core.noise import NoiseModel
+
+    frames = np.asarray(image_set.frames)
+    n = len(frames)
+    for done in range(n):
+        if progress is not None and progress(done, n) is False:
+            raise CleanCancelled
+    reference = np.median(frames, axis=0)
+    residual = frames - reference
+    rejected = np.abs(residual) > 50
+    labels = np.zeros(frames.shape, np.int32)
+    rows = []
+    for k in range(n):
+        found, count = ndimage.label(rejected[k])
+        for number in range(1, count + 1):
+            where = np.nonzero(found == number)
+            labels[k][where] = len(rows) + 1
+            y, x = where[0].mean(), where[1].mean()
+            rows.append(
+                (len(rows) + 1, k + 1, y, x, where[0][0], where[1][0], len(where[0]), 100.0, 60.0, 9.0, "bright")
+            )
+    names = ["event", "frame", "y", "x", "y_peak", "x_peak", "pixels", "total", "peak", "peak_significance", "polarity"]
+    pixels = rejected.sum(axis=(1, 2))
+    percent = 100 * pixels / reference.size
+    counts = np.bincount([row[1] - 1 for row in rows], minlength=n)
+    number = np.arange(1, n + 1)[:, None, None]
+    flat = np.flatnonzero(labels)
+    return CleanResult(
+        cleaned=np.where(rejected, reference, frames).astype(frames.dtype),
+        rejected=rejected,
+        rejection_map=np.max(rejected * number, axis=0).astype(np.uint16),
+        rejection_count=rejected.sum(axis=0).astype(np.uint16),
+        peak_significance=np.max(np.abs(residual) * rejected, axis=0).astype(np.float32),
+        reference=reference.astype(np.float32),
+        events=Table(rows=rows, names=names),
+        summary=Table(
+            {
+                "frame": np.arange(1, n + 1),
+                "name": image_set.names,
+                "events": counts,
+                "pixels": pixels,
+                "percent": percent,
+                "scale": np.ones(n),
+                "offset": np.zeros(n),
+            }
+        ),
+        noise=NoiseModel(np.full(n, gain or 1.5), np.full(n, 6.0), "given" if gain else "fitted", "fitted"),
+        scales=np.ones(n),
+        offsets=np.zeros(n),
+        settings=settings,
+        warnings=tuple(f"{name} lost {p:.1f} % of its pixels" for name, p in zip(image_set.names, percent) if p > 2),
+        event_pixels=flat,
+        event_numbers=labels.reshape(-1)[flat],
+    )
+
+
+@pytest.fixture
+def quick_core(monkeypatch):
+    """Put `quick_clean` in the place of the core, and a set that is registered; returns the worker's module."""
+    from glue_cleanset.qt import worker
+
+    monkeypatch.setattr(worker, "clean_image_set", quick_clean)
+    monkeypatch.setattr(worker, "registration_warning", lambda image_set: "")
+    return worker
+
+
+@pytest.fixture
+def frames():
+    """(5, 40, 50) float32: noise about 200 ADU, one hit of known place in every frame, a bad last frame."""
+    import numpy as np
+
+    frames = np.random.default_rng(7).normal(200, 5, (5, 40, 50)).astype(np.float32)
+    for k in range(5):
+        frames[k, 5 + 6 * k, 10 + 7 * k] += 1000
+    frames[4, 30:35, :20] += 300  # 5 % of the frame
+    return frames
+
+
+@pytest.fixture
+def cube(application, frames):
+    """The frames as data of the session."""
+    from glue.core import Data
+
+    data = Data(label="field")
+    data.add_component(frames, "flux")
+    application.data_collection.append(data)
+    return data
+
+
+@pytest.fixture
+def images(application, frames):
+    """The frames as five 2-D data of the session."""
+    from glue.core import Data
+
+    found = []
+    for i, frame in enumerate(frames, start=1):
+        data = Data(label=f"image {i}")
+        data.add_component(frame, "flux")
+        application.data_collection.append(data)
+        found.append(data)
+    return found
+
+
+@pytest.fixture
+def run(wait):
+    """Run a dialog to its end; its summary, or None where it stayed open."""
+
+    def run_dialog(dialog):
+        dialog.run()
+        wait(lambda: not dialog.running)
+        return dialog.summary
+
+    return run_dialog

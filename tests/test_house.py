@@ -147,3 +147,15 @@ def test_no_machine_and_no_package_host_is_named():
 def test_sources_are_short_enough_to_read():
     for path in MODULES:
         assert len(path.read_text(encoding="utf-8").splitlines()) < 800, f"{path.relative_to(ROOT)} should be split"
+
+
+def test_readme_points_at_what_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    commands = re.findall(r"^    make (\w+)$", text, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    assert set(commands) <= targets
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

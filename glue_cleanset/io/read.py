@@ -1,0 +1,556 @@
+"""Read an image set from FITS files."""
+
+import glob
+import gzip
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import error as ZlibError
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+from astropy.wcs import WCS
+
+from ..core.imageset import ImageSet
+from .keywords import GAIN, READNOISE, frame_facts
+
+__all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
+
+_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
+# what this package writes beside the cleaned frames is not taken for frames when a directory is read
+_OUTPUT = re.compile(r"(_crmask\.fits|^rejection_map\.fits)$")
+_CLEANED = "_crclean"
+
+# Extensions that stand beside an image, in the STScI's and CCDData's names: nonzero = bad, and never a frame
+_MASKS = {"DQ", "MASK", "BPM", "BADPIX", "BADPIXELS"}
+_COMPANIONS = _MASKS | {
+    *("ERR", "ERROR", "UNCERT", "UNCERTAINTY", "SIGMA", "STDDEV", "VAR", "VARIANCE", "IVAR", "RMS", "SNR"),
+    *("WHT", "WEIGHT", "CTX", "CON", "SAMP", "TIME", "EXPMAP", "AREA", "BKG", "BACKGROUND"),
+    *("WAVELENGTH", "PSF", "PSFEX", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"),
+}
+# of the file or of a third axis, not of the frame's image
+_STRUCTURAL = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|"
+    r"EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)[34]|(CD|PC)(\d_[34]|[34]_\d)"
+)
+_UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, ZlibError, fits.VerifyError)
+
+
+@dataclass(frozen=True, eq=False)
+class FitsImageSet(ImageSet):
+    """An image set and where it came from; see `read_image_set`.
+
+    Attributes
+    ----------
+    headers : tuple of astropy.io.fits.Header
+        One per frame, with what it inherits from the primary header, without the cards of the file's structure.
+    sources : tuple of (Path, int, int or None)
+        File, index of the HDU, and plane of the cube (0-based; None for a 2-D image) of every frame.
+    wcs : astropy.wcs.WCS or None
+        Celestial coordinates of the first frame.
+    unit : str
+        BUNIT of the first frame, or empty.
+    facts : astropy.table.Table
+        One row per frame: ``name``, ``gain`` [e-/ADU], ``readnoise`` [e-], ``exptime`` [s], ``date`` (UTC), ``filter``;
+        NaN or an empty text where the header is silent.
+    dq : ndarray, (N, ny, nx), integer, or None
+        The mask or data quality that the files hold. `mask` is True where it is not zero, and at BLANK.
+
+    Notes
+    -----
+    `gain` and `readnoise` stay None, because header values are often wrong and the set can tell its own noise;
+    `header_noise` gives them to those who trust them. `exptime` is filled when every frame has one.
+    """
+
+    headers: tuple = ()
+    sources: tuple = ()
+    wcs: WCS | None = None
+    unit: str = ""
+    facts: Table | None = None
+    dq: np.ndarray | None = None
+
+    def header_noise(self):
+        """Gain and read noise as the headers give them.
+
+        Returns
+        -------
+        gain, readnoise : ndarray, (N,)
+            [e-/ADU], [e-].
+
+        Raises
+        ------
+        ValueError
+            Names the frames whose header does not give them.
+        """
+        values = []
+        for column, keys in (("gain", GAIN), ("readnoise", READNOISE)):
+            value = np.array(self.facts[column])
+            missing = [name for name, v in zip(self.names, value, strict=True) if not np.isfinite(v)]
+            if missing:
+                listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+                raise ValueError(
+                    f"the header gives no {column} for {listed} (none of {', '.join(keys)} is a positive number); "
+                    "give gain and readnoise, or let them be found from the set"
+                )
+            values.append(value)
+        return tuple(values)
+
+
+@dataclass
+class _Frame:
+    """Where one frame is, before any pixel is read."""
+
+    path: Path
+    hdu: int
+    plane: int | None
+    shape: tuple
+    dtype: np.dtype
+    header: fits.Header
+    extname: str
+    label: str
+    mask_hdu: int | None = None
+
+    def __str__(self):
+        return self.label if self.plane is None else f"{self.label} plane {self.plane + 1}"
+
+
+def read_image_set(source, *, extension=None):
+    """Read an image set from FITS.
+
+    Parameters
+    ----------
+    source : str, Path or list of them
+        FITS files in the order of the frames; a directory (its FITS files in the natural order of their
+        names); a glob pattern; a manifest (a text file with one path per line, relative to the manifest; ``#`` starts
+        a comment); a FITS cube (a frame per plane); or a multi-extension file (a frame per image extension). With
+        ``.fits``, ``.fit``, ``.fts``, also ``.gz`` or ``.fz``. Files are only read.
+    extension : str or int, optional
+        The extension that holds the frames: ``'SCI'``, ``'SCI,2'`` (second of that name) or an index. None =
+        every image; where a file has SCI extensions only those, and never the errors, masks and weights beside them.
+
+    Returns
+    -------
+    FitsImageSet
+        Integer data keep their integer type (unsigned through BZERO too) unless pixels are BLANK; these are NaN. A
+        MASK or DQ extension beside the image becomes the mask.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where a file, or a file that the manifest names, does not exist.
+    OSError
+        Where a file is no FITS file, is empty, truncated or damaged.
+    ValueError, TypeError
+        Where the files hold no set: frames of differing shapes, one frame, no image, no such extension.
+    """
+    files = find_fits_files(source)
+    frames = []
+    for path in files:
+        with _open(path) as hdus:
+            frames += _find_frames(path, hdus, extension, alone=len(files) == 1)
+    _check_shapes(frames)
+    names = _unique_names(frames)
+    cube, blank, dq, wcs = _read_pixels(frames)
+
+    table = Table([{"name": name, **frame_facts(f.header)} for name, f in zip(names, frames, strict=True)])
+    for column, unit in (("gain", "electron / adu"), ("readnoise", "electron"), ("exptime", "s")):
+        table[column].unit = unit
+    exptime = np.array(table["exptime"])
+    mask = None if dq is None else dq != 0
+    if blank is not None:
+        mask = blank if mask is None else mask | blank
+    return FitsImageSet(
+        cube,
+        mask=mask,
+        exptime=exptime if (exptime > 0).all() else None,
+        names=tuple(names),
+        headers=tuple(f.header for f in frames),
+        sources=tuple((f.path, f.hdu, f.plane) for f in frames),
+        wcs=wcs,
+        unit=str(frames[0].header.get("BUNIT", "")).strip(),
+        facts=table,
+        dq=dq,
+    )
+
+
+# --- which files -----------------------------------------------------------------------------------------------------
+
+
+def find_fits_files(source):
+    """List the FITS files that `source` means, in the order of the frames.
+
+    Parameters
+    ----------
+    source : str, Path or list of them
+        As for `read_image_set`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        Where there is no such file, one is no FITS file, or one is named twice.
+    """
+    items = [source] if isinstance(source, (str, Path)) else source
+    if not isinstance(items, Iterable):
+        raise TypeError(f"source is {source!r}; give a path or a list of paths")
+    files = [path for item in items for path in _expand(Path(item))]
+    if not files:
+        raise ValueError("no frames are given; give FITS files, a directory or a manifest")
+    twice = [path for path, count in Counter(path.resolve() for path in files).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0].name} is given twice; a frame cannot be compared with itself")
+    return files
+
+
+def _expand(path):
+    if path.is_dir():
+        return _in_directory(path)
+    if path.exists():
+        return [path] if _is_fits(path) else _in_manifest(path)
+    if glob.has_magic(str(path)):
+        found = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=_natural)
+        if found:
+            return [file for entry in found if not entry.is_dir() for file in _expand(entry)]
+        raise FileNotFoundError(f"{path}: no file matches this pattern")
+    raise FileNotFoundError(f"{path} does not exist")
+
+
+def _in_directory(path):
+    files = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
+    files = [p for p in files if _SUFFIX.search(p.name) and not _OUTPUT.search(p.name)]
+    raw = [p for p in files if not frame_stem(p).endswith(_CLEANED)]
+    files = raw or files
+    if not files:
+        raise FileNotFoundError(f"{path} holds no FITS files (.fits, .fit, .fts, also .gz or .fz)")
+    for p in files:
+        if not _is_fits(p):
+            raise OSError(f"{p} is not a FITS file; take it out of the directory or name the files")
+    return files
+
+
+def _in_manifest(path):
+    if _SUFFIX.search(path.name):
+        raise OSError(f"{path} is not a FITS file")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise OSError(f"{path} is neither a FITS file nor a text file that lists some") from None
+    files = []
+    for number, line in enumerate(lines, start=1):
+        entry = line.split("#")[0].strip()
+        if not entry:
+            continue
+        file = path.parent / entry
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{path}, line {number}: {entry!r} does not exist; a manifest lists one file per line"
+            )
+        if not _is_fits(file):
+            raise OSError(f"{path}, line {number}: {entry!r} is not a FITS file")
+        files.append(file)
+    if not files:
+        raise ValueError(f"{path} lists no files")
+    return files
+
+
+def _is_fits(path):
+    """Whether the content begins as FITS; an empty file is an error of its own."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+        if not start:
+            raise OSError(f"{path} is empty")
+        if _is_gzipped(path):
+            with gzip.open(path) as file:
+                start = file.read(9)
+    except (EOFError, ZlibError, gzip.BadGzipFile) as error:
+        raise OSError(f"{path} is truncated or damaged: {error}") from None
+    return start == b"SIMPLE  ="
+
+
+def _is_gzipped(path):
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _natural(path):
+    """Sort key that puts frame 2 before frame 10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)], str(path)
+
+
+def frame_stem(path):
+    """The name of a FITS file without its suffixes."""
+    return _SUFFIX.sub("", Path(path).name)
+
+
+def _unique_names(frames):
+    """What the frames are called, in tables and in the names of files: each its own, also where case does not count."""
+    count = Counter(f.path for f in frames)
+    hdus = defaultdict(set)
+    for f in frames:
+        hdus[f.path].add(f.hdu)
+    names, taken = [], set()
+    for f in frames:
+        name = frame_stem(f.path)
+        if len(hdus[f.path]) > 1:
+            # the file's own name for it, and its number within the file
+            name += f"_{re.sub('[^A-Za-z0-9+-]', '', f.extname)}{f.hdu}"
+        if f.plane is not None:
+            name += f"_{f.plane + 1:0{len(str(count[f.path]))}d}"
+        unique, k = name, 1
+        while unique.casefold() in taken:
+            k += 1
+            unique = f"{name}_{k}"
+        taken.add(unique.casefold())
+        names.append(unique)
+    return names
+
+
+# --- which images of a file ------------------------------------------------------------------------------------------
+
+
+def _open(path):
+    """The file's HDUs, read-only, integers as they are stored."""
+    try:
+        with warnings.catch_warnings():
+            # truncation is an error of ours; cards that break the standard are none of our business
+            warnings.simplefilter("ignore", AstropyWarning)
+            hdus = fits.open(path, mode="readonly", do_not_scale_image_data=True)
+            try:
+                len(hdus)  # reads all headers
+            except BaseException:
+                hdus.close()
+                raise
+    except _UNREADABLE as error:
+        raise OSError(f"{path} cannot be read as FITS, it is truncated or damaged: {error}") from None
+    return hdus
+
+
+def _find_frames(path, hdus, extension, alone):
+    images = [i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape)]
+    if extension is None:
+        chosen = [i for i in images if _name(hdus, i) == "SCI"]
+        if len(chosen) > 1 and not alone:
+            raise ValueError(
+                f"{path} has {len(chosen)} SCI extensions: name one of them (extension 'SCI,1') or take all ('SCI')"
+            )
+        chosen = chosen or [i for i in images if _name(hdus, i) not in _COMPANIONS]
+    else:
+        chosen = _named(path, hdus, extension)
+    if not chosen:
+        raise ValueError(f"{path} holds no image; it has {_listing(hdus)}")
+    frames = []
+    for i in chosen:
+        hdu = hdus[i]
+        label = str(path) if len(images) == 1 else f"{path}[{_name(hdus, i) or i}]"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            _check_complete(path, hdus, i)
+            shape = tuple(n for n in hdu.shape[:-2] if n != 1) + hdu.shape[-2:]
+            if len(shape) not in (2, 3) or 0 in shape:
+                raise ValueError(f"{label} has shape {hdu.shape}; a frame is 2-D, a cube of frames (N, ny, nx)")
+            header = _frame_header(hdus, i)
+        for plane in range(shape[0]) if len(shape) == 3 else [None]:
+            frames.append(
+                _Frame(
+                    path,
+                    i,
+                    plane,
+                    shape[-2:],
+                    _dtype(hdu),
+                    header.copy(),
+                    _name(hdus, i),
+                    label,
+                    _mask_beside(hdus, i, chosen),
+                )
+            )
+    return frames
+
+
+def _name(hdus, i):
+    name = hdus[i].name.upper().strip()
+    return "" if name in ("PRIMARY", "COMPRESSED_IMAGE") else name
+
+
+def _named(path, hdus, extension):
+    """Indices of the image HDUs that `extension` means."""
+    name, _, version = str(extension).partition(",")
+    name, version = name.strip().upper(), version.strip()
+    if name.lstrip("-").isdigit():
+        index = int(name)
+        found = [index] if 0 <= index < len(hdus) else []
+    else:
+        found = [i for i, hdu in enumerate(hdus) if hdu.name.upper().strip() == name]
+        if version:
+            found = [i for i in found if str(hdus[i].ver) == version]
+    if not found:
+        raise ValueError(f"{path} has no extension {str(extension)!r}; it has {_listing(hdus)}")
+    found = [i for i in found if hdus[i].is_image and len(hdus[i].shape)]
+    if not found:
+        raise ValueError(f"extension {str(extension)!r} of {path} is no image; the file has {_listing(hdus)}")
+    return found
+
+
+def _listing(hdus):
+    return ", ".join(
+        f"{i}: {hdu.name or 'unnamed'} ({'x'.join(map(str, hdu.shape)) or 'no data'})"
+        if hdu.is_image
+        else f"{i}: {hdu.name or 'unnamed'} (table)"
+        for i, hdu in enumerate(hdus)
+    )
+
+
+def _check_complete(path, hdus, i):
+    """Raise where the file ends before the data; a missing end of the last block is common and harmless."""
+    hdu = hdus[i]
+    if _is_gzipped(path):
+        return  # seen when it is unpacked
+    info = hdu.fileinfo()
+    end = info["datLoc"] + (info["datSpan"] if isinstance(hdu, fits.CompImageHDU) else hdu.size)
+    size = path.stat().st_size
+    if size < end:
+        raise OSError(f"{path} is truncated: it has {size} bytes, its image ends at byte {end}")
+
+
+def _mask_beside(hdus, i, frames):
+    """Index of the HDU that holds the mask of image `i`, or None."""
+    masks = [k for k, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) and _name(hdus, k) in _MASKS and k != i]
+    same = [k for k in masks if hdus[k].ver == hdus[i].ver and len({_name(hdus, j) for j in frames}) == 1]
+    same = same if len(frames) > 1 else same or masks[:1]
+    return same[0] if same else None
+
+
+def _frame_header(hdus, i):
+    """The header of image `i` with what it inherits, without the structure of the file."""
+    header = hdus[i].header.copy()
+    if i and hdus[0].header["NAXIS"] == 0 and header.get("INHERIT", True):
+        header.extend(hdus[0].header, unique=True, end=True)
+    if len(hdus[i].shape) > 2:
+        header.remove("WCSAXES", ignore_missing=True)
+    for keyword in dict.fromkeys(header):
+        if _STRUCTURAL.fullmatch(keyword):
+            header.remove(keyword, remove_all=True)
+    return header
+
+
+def _dtype(hdu):
+    """Native dtype of the image's values, from the header alone."""
+    bits = hdu.header["BITPIX"]
+    stored = np.dtype({8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}[bits])
+    if bits < 0:
+        return stored
+    zero, scale = hdu.header.get("BZERO", 0), hdu.header.get("BSCALE", 1)
+    if scale == 1 and zero == 0:
+        return stored
+    if scale == 1 and zero == (-128 if bits == 8 else 2 ** (bits - 1)):
+        return np.dtype(f"{'i' if bits == 8 else 'u'}{stored.itemsize}")
+    return np.dtype("f4" if bits < 32 else "f8")
+
+
+def _check_shapes(frames):
+    for f in frames[1:]:
+        if f.shape != frames[0].shape:
+            raise ValueError(
+                f"frames differ in shape: {frames[0]} is {frames[0].shape}, {f} is {f.shape}; "
+                "register or crop them first"
+            )
+    if len(frames) == 1:
+        raise ValueError(f"{frames[0]} is one frame; one frame cannot be compared with itself, give at least 2")
+
+
+# --- the pixels ------------------------------------------------------------------------------------------------------
+
+
+def _read_pixels(frames):
+    """(cube, blank, dq, wcs): one allocation, filled frame by frame; each file is opened once."""
+    shape = (len(frames), *frames[0].shape)
+    cube = np.empty(shape, np.result_type(*(f.dtype for f in frames)))
+    blank = dq = wcs = None
+    by_file = defaultdict(list)
+    for i, f in enumerate(frames):
+        by_file[f.path].append(i)
+    for path, indices in by_file.items():
+        with _open(path) as hdus:
+            if 0 in indices:
+                wcs = _celestial(hdus, frames[0])
+            unpacked = None
+            for i in indices:
+                f = frames[i]
+                if unpacked not in (None, f.hdu):
+                    del hdus[unpacked].data  # an image that is compressed takes memory until then
+                unpacked = f.hdu
+                try:
+                    values, bad = _plane(hdus[f.hdu], f.plane, f.dtype)
+                except _UNREADABLE as error:
+                    raise OSError(f"{f} cannot be read, the file is truncated or damaged: {error}") from None
+                if bad is not None:
+                    if cube.dtype.kind in "iu":  # rare: BLANK is nearly always declared in vain
+                        cube = cube.astype("f4" if cube.dtype.itemsize < 4 else "f8")
+                    values = np.where(bad, np.nan, values)
+                    if blank is None:
+                        blank = np.zeros(shape, bool)
+                    blank[i] = bad
+                cube[i] = values
+                if f.mask_hdu is not None:
+                    flags = _flags(hdus, f)
+                    if dq is None:
+                        dq = np.zeros(shape, flags.dtype.newbyteorder("="))
+                    dq = dq.astype(np.result_type(dq, flags), copy=False)
+                    dq[i] = flags
+    return cube, blank, dq, wcs
+
+
+def _plane(hdu, plane, dtype):
+    """Values of one frame, and where they are BLANK (None = nowhere)."""
+    data = hdu.data
+    stored = data.reshape((-1, *data.shape[-2:]))[plane or 0]
+    zero, scale = hdu.header.get("BZERO", 0), hdu.header.get("BSCALE", 1)
+    if stored.dtype.kind == "f":
+        return (stored if (scale, zero) == (1, 0) else stored * dtype.type(scale) + dtype.type(zero)), None
+    bad = stored == hdu.header["BLANK"] if "BLANK" in hdu.header else None
+    if bad is not None and not bad.any():
+        bad = None
+    if dtype.kind == "f":
+        return stored * float(scale) + zero, bad
+    if dtype.kind != stored.dtype.kind:
+        # an offset of half the range turns the highest bit over: no wider type, no rounding
+        stored = stored.astype(stored.dtype.newbyteorder("="))
+        stored = (stored ^ (np.iinfo(stored.dtype).min if stored.dtype.kind == "i" else 128)).view(dtype)
+    return stored, bad
+
+
+def _flags(hdus, frame):
+    """The mask or data quality of one frame, as it is stored."""
+    hdu = hdus[frame.mask_hdu]
+    dtype = _dtype(hdu)
+    planes = tuple(n for n in hdu.shape[:-2] if n != 1)
+    if dtype.kind == "f":
+        raise TypeError(f"{frame.path}: {hdu.name} holds {dtype} values; a mask is integer, nonzero = bad")
+    if hdu.shape[-2:] != frame.shape or (planes and planes != tuple(n for n in hdus[frame.hdu].shape[:-2] if n != 1)):
+        raise ValueError(f"{frame.path}: {hdu.name} has shape {hdu.shape}, its image {hdus[frame.hdu].shape}")
+    try:
+        return _plane(hdu, frame.plane if planes else None, dtype)[0]
+    except _UNREADABLE as error:
+        raise OSError(f"{frame.path}: {hdu.name} cannot be read, the file is damaged: {error}") from None
+
+
+def _celestial(hdus, frame):
+    header = hdus[frame.hdu].header
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        try:
+            wcs = WCS(header, fobj=hdus)
+            return wcs.celestial if wcs.has_celestial else None
+        except Exception as error:  # of any kind: the header is a stranger's
+            problem = error
+    # a set with broken coordinates can be cleaned all the same
+    warnings.warn(f"{frame.path}: its coordinates (WCS) cannot be read: {problem}", AstropyUserWarning, stacklevel=4)
+    return None

@@ -12,6 +12,7 @@ import pytest
 import glue_cleanset
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "glue_cleanset"
 
 # what setup() promises to glue-core, and what to the window
 FACTORIES = {"Image set", "Cleaned image set"}
@@ -69,6 +70,16 @@ def test_every_import_is_a_declared_dependency():
         for name in {name.split(".")[0] for name in imports_of(path)} - set(sys.stdlib_module_names):
             if name != "glue_cleanset":
                 assert package_of.get(name, name).lower() in declared, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_files_beside_the_modules_are_packaged():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    patterns = config["options.package_data"]["glue_cleanset"].split()
+    packaged = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts:
+            assert path in packaged, f"{path.relative_to(ROOT)} is in no pattern of options.package_data"
 
 
 CLEAN = """

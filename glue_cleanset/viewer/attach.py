@@ -38,7 +38,8 @@ class Attached:
     cleaned, rejected, event : glue.core.ComponentID or None
         In `cube`; None where not asked for.
     map, events, frames : glue.core.Data or None
-        None where not asked for.
+        None where not asked for; `events` also where there is no event, because glue's viewers fail on
+        a table without rows.
     """
 
     cube: Data
@@ -126,7 +127,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             ("reference", result.reference, units),
         ):
             attached.map.add_component(Component(values, units=unit), label)
-    if "events" in outputs:
+    if "events" in outputs and len(result.events):
         attached.events = _table_data(f"{data.label} events{suffix}", result.events)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
@@ -161,6 +162,7 @@ class AttachResult(Command):
     kwargs = ["data", "attribute", "result", "axis", "outputs", "images"]  # noqa: RUF012 as glue wants it
     label = "clean image set"
     attached = None
+    _derived = ()
 
     def do(self, session):
         """Attach; a second time the same objects, so that subsets made on them live again."""
@@ -186,7 +188,7 @@ class AttachResult(Command):
         # the links are worked out once, at the end; glue never gets out of this block by an exception
         with collection.delay_link_manager_update():
             try:
-                for cid, component in self._components:
+                for cid, component in [*self._components, *self._derived]:
                     self.data.add_component(component, cid)
                 collection.extend(self._made)
                 collection.add_link(self._links)
@@ -205,7 +207,10 @@ class AttachResult(Command):
         made = self._made
         present = [cid for cid, _ in self._components if cid in self.data.components]
         doomed = _with_dependents(self.data, present)
-        _repoint(session.application, {id(cid) for cid in doomed}, self.attached.source)
+        stays = [cid for cid in self.data.main_components if not any(cid is d for d in doomed)]
+        if stays:
+            source = self.attached.source
+            _repoint(session.application, doomed, source if source in stays else stays[0])
         collection.remove_link(
             [
                 link
@@ -215,7 +220,7 @@ class AttachResult(Command):
             ]
         )
         # what the user derived from an attached attribute goes with it and comes back with it
-        self._components = [(cid, self.data.get_component(cid)) for cid in doomed] or self._components
+        self._derived = [(cid, self.data.get_component(cid)) for cid in doomed[len(present) :]]
         for cid in reversed(doomed):
             self.data.remove_component(cid)
         for data in made:
@@ -266,7 +271,7 @@ def _with_dependents(data, cids):
     return doomed
 
 
-def _repoint(application, doomed, source):
+def _repoint(application, doomed, other):
     # a viewer that shows an attribute when it is removed raises
     for viewer in _flat(getattr(application, "viewers", ())):
         state = getattr(viewer, "state", None)
@@ -274,8 +279,8 @@ def _repoint(application, doomed, source):
             continue
         for owner in (*getattr(state, "layers", ()), state):
             for name in owner.callback_properties():
-                if id(getattr(owner, name)) in doomed:
-                    setattr(owner, name, source)
+                if any(getattr(owner, name) is cid for cid in doomed):
+                    setattr(owner, name, other)
 
 
 def _flat(viewers):

@@ -53,9 +53,6 @@ class EventJoin(JoinLink):
     def __contains__(self, cid):
         return any(cid is mine for mine in (*self.cids1, *self.cids2))
 
-    # __eq__ of JoinLink looks at the content, which can be edited
-    __hash__ = None
-
 
 def link_parts(cube, axis, event=None, map_data=None, events=None, frames=None):
     """The links between a cube and what a cleaning found in it.

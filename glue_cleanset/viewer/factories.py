@@ -1,0 +1,205 @@
+"""Image sets from files: glue's data factories and importer."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from glue.core import Data
+from glue.core.component import Component
+from glue.core.data_factories import load_data
+from glue.core.hub import HubListener
+from glue.core.message import DataCollectionAddMessage
+
+from ..io.read import find_fits_files, frame_stem, read_image_set
+from .attach import build_attached
+from .coords import FrameCoordinates
+from .links import link_parts
+from .stack import EXPTIME, GAIN, MASK, NAMES, READNOISE
+
+__all__ = [
+    "cleaned_image_set",
+    "image_set",
+    "image_set_from_files",
+    "import_fits_files",
+    "is_image_set",
+]
+
+# a manifest is a list of names; nobody writes one this long [bytes]
+_LONGEST_MANIFEST = 1 << 20
+# what the headers say of each frame, one entry for each in the meta of the cube
+_FACTS = {"gain": GAIN, "readnoise": READNOISE, "exptime": EXPTIME, "date": "frame date", "filter": "frame filter"}
+
+
+def is_image_set(path, **kwargs):
+    """True for what can only be an image set: a directory with FITS files, a text file that lists some.
+
+    A single FITS file is left to glue's own reader; choose *Image set* by hand for a cube or a multi-extension file.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size > _LONGEST_MANIFEST:
+        return False
+    try:
+        return find_fits_files(path) != [path]
+    except (OSError, ValueError):
+        return False
+
+
+def image_set(path, *, extension=None, files=None):
+    """One cube (frame, y, x) from a directory, a manifest, a FITS cube or a multi-extension file.
+
+    Parameters
+    ----------
+    path : str
+        What holds the frames.
+    extension : str or int, optional
+        Which extension of the files to read; default as `glue_cleanset.io.read.read_image_set` chooses.
+    files : list of str, optional
+        The frames themselves, relative to the directory of `path`, which is then only the first of them.
+
+    Returns
+    -------
+    glue.core.Data
+        Attribute ``image``, and ``mask`` where the files hold one; in ``meta`` names and header facts of
+        the frames.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `glue_cleanset.io.read.read_image_set` raises them: one frame, different shapes, no FITS.
+    """
+    return _cube(_read(path, extension, files), _label(path, files), Data)
+
+
+def cleaned_image_set(path, *, extension=None, files=None):
+    """An image set, cleaned with default settings, with all that was found in it.
+
+    Parameters
+    ----------
+    path, extension, files
+        As for `image_set`.
+
+    Returns
+    -------
+    list of glue.core.Data
+        Cube, rejection map, events and frames; they are linked as soon as they are in one collection.
+    """
+    # the core compiles when it is imported: only who cleans should wait for that
+    from ..core.clean import clean_image_set
+
+    frames = _read(path, extension, files)
+    result = clean_image_set(frames)
+    cube = _cube(frames, _label(path, files), _LinkedCube)
+    attached, components = build_attached(cube, "image", result)
+    for cid, component in components:
+        cube.add_component(component, cid)
+    cube.companions = attached.datasets
+    cube.waiting_links = link_parts(cube, 0, attached.event, attached.map, attached.events, attached.frames)
+    return [cube, *attached.datasets]
+
+
+def image_set_from_files(paths, *, factory=image_set):
+    """One cube from a selection of files, which a session can read again.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        FITS files in the order of the frames.
+    factory : callable
+        `image_set` or `cleaned_image_set`.
+
+    Returns
+    -------
+    list of glue.core.Data
+    """
+    paths = [os.path.abspath(path) for path in paths]
+    if not paths:
+        raise ValueError("paths is empty; choose the FITS files of the set")
+    # relative to the first, which glue stores as the session wants it, so that set and session can be moved together
+    files = [os.path.relpath(path, os.path.dirname(paths[0])) for path in paths]
+    made = load_data(paths[0], factory=factory, files=files)
+    return made if isinstance(made, list) else [made]
+
+
+def import_fits_files():
+    """File > Import data: ask for the files of a set and load them.
+
+    Returns
+    -------
+    list of glue.core.Data
+        Empty where the person cancelled.
+
+    Raises
+    ------
+    RuntimeError
+        Where there is no Qt to ask with.
+    """
+    try:
+        # by name: this room does not know Qt
+        picker = import_module(f"{__package__.rpartition('.')[0]}.qt.files")
+    except ImportError as error:
+        raise RuntimeError(
+            "choosing files needs glue-qt and a Qt binding; call image_set_from_files(paths) instead"
+        ) from error
+    paths = picker.pick_fits_files()
+    return image_set_from_files(paths) if paths else []
+
+
+class _LinkedCube(Data):
+    """A cube that brings its links into the collection; a factory cannot, it knows no collection."""
+
+    companions = ()
+    waiting_links = ()
+
+    def register_to_hub(self, hub):
+        super().register_to_hub(hub)
+        if self.waiting_links:
+            self._linker = _Linker(self, hub)
+
+
+class _Linker(HubListener):
+    def __init__(self, cube, hub):
+        self.cube = cube
+        hub.subscribe(self, DataCollectionAddMessage, handler=self.link)
+
+    def link(self, message):
+        collection = message.sender
+        if all(data in collection.data for data in (self.cube, *self.cube.companions)):
+            links, self.cube.waiting_links = self.cube.waiting_links, ()
+            if links:
+                collection.add_link(links)
+
+
+def _read(path, extension, files):
+    source = path
+    if files is not None:
+        source = [os.path.normpath(os.path.join(os.path.dirname(path), file)) for file in files]
+    return read_image_set(source, extension=extension)
+
+
+def _label(path, files):
+    if files is not None and len(files) > 1:
+        return f"{frame_stem(files[0])} … {frame_stem(files[-1])}"
+    path = Path(path).absolute()
+    return path.name if path.is_dir() else frame_stem(path)
+
+
+def _cube(frames, label, cls):
+    cube = cls(label=label, coords=None if frames.wcs is None else FrameCoordinates(frames.wcs))
+    cube.add_component(Component(frames.frames, units=frames.unit), "image")
+    if frames.mask is not None:
+        cube.add_component(Component(np.asarray(frames.mask).astype(np.uint8)), "mask")
+        cube.meta[MASK] = "mask"
+    # plain lists: they go into session files
+    cube.meta[NAMES] = list(frames.names)
+    for column, key in _FACTS.items():
+        cube.meta[key] = [_plain(value) for value in frames.facts[column]]
+    cube.meta["unit"] = frames.unit
+    cube.meta["frame sources"] = [[str(file), hdu, plane] for file, hdu, plane in frames.sources]
+    return cube
+
+
+def _plain(value):
+    if value is np.ma.masked:
+        return ""
+    return value.item() if isinstance(value, np.generic) else value

@@ -7,7 +7,9 @@ import sys
 from importlib.metadata import distribution, entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 import glue_cleanset
 
@@ -104,27 +106,43 @@ import glue_cleanset
 from glue.config import data_factory, importer
 
 glue_cleanset.setup()
-found = {{"factories": [f.label for f in data_factory.members], "importers": [i[0] for i in importer.members]}}
-if {qt}:
-    from glue_qt.config import layer_action, menubar_plugin
+found = {"factories": [f.label for f in data_factory.members], "importers": [i[0] for i in importer.members]}
+"""
+REGISTER_WINDOW = """
+from glue_qt.config import layer_action, menubar_plugin
 
-    found["menu"] = [m[0] for m in menubar_plugin.members]
-    found["layer"] = [a.label for a in layer_action.members]
-found["bindings"] = [name for name in {bindings!r} if name in __import__("sys").modules]
-print(json.dumps(found))
+found["menu"] = [m[0] for m in menubar_plugin.members]
+found["layer"] = [a.label for a in layer_action.members]
 """
 
 
 def test_setup_registers_with_glue_core_alone():
-    found = run(REGISTER.format(qt=False, bindings=sorted(QT)), absent=QT)
+    found = run(REGISTER + "print(json.dumps(found))", absent=QT)
     assert set(found["factories"]) >= FACTORIES
     assert set(found["importers"]) >= IMPORTERS
-    assert not found["bindings"]
+
+
+def test_factories_need_no_qt(tmp_path):
+    frames = np.random.default_rng(1).normal(200, 10, (4, 40, 50)).astype("float32")
+    frames[2, 20, 30] += 1000
+    for i, frame in enumerate(frames):
+        fits.writeto(tmp_path / f"f{i}.fits", frame)
+    program = f"""
+from glue.config import data_factory
+from glue.core.data_factories import load_data
+
+factory = {{f.label: f.function for f in data_factory.members}}
+cube = load_data({str(tmp_path)!r})
+cleaned, *rest = load_data({str(tmp_path)!r}, factory=factory["Cleaned image set"])
+where = next(d for d in rest if d.label.endswith("rejection map"))
+print(json.dumps([cube.shape, cleaned.shape, int(where["rejected frame"][20, 30])]))
+"""
+    assert run(REGISTER + program, absent=QT) == [[4, 40, 50], [4, 40, 50], 3]
 
 
 def test_setup_registers_everything_with_the_window():
     pytest.importorskip("glue_qt")
-    found = run(REGISTER.format(qt=True, bindings=[]))
+    found = run(REGISTER + REGISTER_WINDOW + "print(json.dumps(found))")
     assert set(found["factories"]) >= FACTORIES
     assert set(found["importers"]) >= IMPORTERS
     assert set(found["menu"]) >= MENU

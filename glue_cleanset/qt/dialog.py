@@ -31,8 +31,8 @@ TIPS = {
     "Never above the threshold to its left.",
     "grow": "Reject also the pixels within this distance of an event.\n"
     "Raise it when faint rims stay around hits; 0 rejects the found pixels only.",
-    "max_rejected": "The most frames in which one and the same pixel may be rejected; where more deviate, only the most "
-    "significant are.\nLower it when variable objects are rejected; raise it for trails that cross often.",
+    "max_rejected": "The most frames in which one and the same pixel may be rejected; where more deviate,\n"
+    "only the most significant are.\nLower it when variable objects are rejected, raise it for trails that cross.",
     "noise": "Fitted to the frames it needs no knowledge of the detector.\n"
     "Take it from the header or give it when the frames are few (2 or 3) and you trust the values.",
     "gain": "Electrons per ADU. Raise it when noise in bright parts goes unnoticed as hits; "
@@ -347,7 +347,9 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self.session.command_stack.undo()
             self._say(f"The result could not be added: {error}\nNothing was changed.", bad=True)
             return
-        self.summary = SummaryDialog(self.session, command.attached, result, warning, parent=self.parent())
+        self.summary = SummaryDialog(
+            self.session, command.attached, result, axis=job.axis, registration=warning, parent=self.parent()
+        )
         self.summary.show()
         self.close()
 

@@ -1,24 +1,27 @@
-"""The review layout: original, cleaned and rejection map side by side."""
+"""The review layout: original, cleaned and rejection map side by side, the tables below."""
 
 import numpy as np
-from echo import keep_in_sync
+from echo import delay_callback
 from glue_qt.viewers.image import ImageViewer
+from glue_qt.viewers.table import TableViewer
 from qtpy import QtWidgets
 
-from glue_cleanset.viewer.colors import show_frames
+from glue_cleanset.viewer.colors import frame_colormap, show_frames
 
 __all__ = ["open_review", "show_limits"]
 
-# what a viewer needs around its axes: title, tool bar, status bar and tick labels [screen pixels]
-CHROME_HEIGHT = 150
-CHROME_WIDTH = 80
+# room around an image without world coordinates, for its tick labels [inch]: left, right, bottom, top
+MARGINS = (0.5, 0.12, 0.3, 0.12)
+LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 76  # [screen pixels]
 SAMPLE = 1_000_000
+LIMITS = ("x_min", "x_max", "y_min", "y_max")
 
 
 def open_review(session, attached, axis=0):
     """Open a new tab with the original frames, the cleaned ones and the rejection map.
 
-    Frame and zoom of the three go together, the limits of original and cleaned are the same.
+    Frame and visible region of the three go together; original and cleaned have the same
+    limits. The tables of events and frames are below, where there is room for them.
 
     Parameters
     ----------
@@ -31,44 +34,40 @@ def open_review(session, attached, axis=0):
     Returns
     -------
     list of ImageViewer
+        In their order from the left.
 
     Raises
     ------
     ValueError
         Where the result is not in the session any more.
     """
-    cube = attached.cube
     _check_present(session, attached)
-    application = session.application
+    application, cube = session.application, attached.cube
+    n_frames = cube.shape[axis]
     y, x = (cube.pixel_component_ids[i] for i in range(3) if i != axis)
-    limits = show_limits(cube, attached.source if attached.cleaned is None else attached.cleaned)
 
     application.new_tab()
     application.tab_bar.setTabText(application.tab_count - 1, f"Review of {cube.label}")
     viewers = []
+    limits = show_limits(cube, attached.source if attached.cleaned is None else attached.cleaned)
     for title, attribute in (("Original", attached.source), ("Cleaned", attached.cleaned)):
-        if attribute is None:
-            continue
-        viewer = application.new_data_viewer(ImageViewer, data=cube)
-        viewer.state.title = f"{title}: {cube.label}"
-        if axis != 0:
+        if attribute is not None:
+            viewer = _show(application, cube, attribute, f"{title}: {cube.label}", limits)
             viewer.state.x_att, viewer.state.y_att = x, y
-        layer = viewer.state.layers[0]
-        layer.attribute = attribute
-        layer.percentile = "Custom"
-        layer.v_min, layer.v_max = limits
-        viewers.append(viewer)
+            viewers.append(viewer)
     if attached.map is not None:
-        viewer = application.new_data_viewer(ImageViewer, data=attached.map)
-        viewer.state.title = f"Rejected in frame 1 to {cube.shape[axis]}: {cube.label}"
-        layer = viewer.state.layers[0]
-        layer.attribute = attached.map.id["rejected frame"]
-        layer.percentile = "Custom"
-        show_frames(layer, cube.shape[axis])
+        frame_colormap(n_frames)  # a style editor knows the maps that were there before it
+        title = f"Rejection map, frames 1 to {n_frames} in colour"
+        viewer = _show(application, attached.map, attached.map.id["rejected frame"], title, (0, n_frames))
+        show_frames(viewer.state.layers[0], n_frames)
         viewers.append(viewer)
-
-    _tile(application, viewers, cube.shape[y.axis], cube.shape[x.axis])
-    _link(viewers)
+    tables = [
+        application.new_data_viewer(TableViewer, data=table)
+        for table in (attached.events, attached.frames)
+        if table is not None
+    ]
+    _tile(application, viewers, tables, cube.shape[y.axis] / cube.shape[x.axis])
+    viewers[0].review = _Together(viewers)  # lives as long as the viewer
     application.current_tab.setActiveSubWindow(viewers[0].parent())
     return viewers
 
@@ -81,8 +80,8 @@ def show_limits(data, attribute, percent=99.5):
     v_min, v_max : float
         Percentiles of an even sample of the attribute's finite values; never equal.
     """
-    steps = [max(1, round((data.size / SAMPLE) ** (1 / data.ndim)))] * data.ndim
-    values = data.get_data(attribute, view=tuple(slice(None, None, step) for step in steps))
+    step = max(1, round((data.size / SAMPLE) ** (1 / data.ndim)))
+    values = data.get_data(attribute, view=(slice(None, None, step),) * data.ndim)
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
@@ -92,30 +91,90 @@ def show_limits(data, attribute, percent=99.5):
 
 def _check_present(session, attached):
     cube = attached.cube
-    parts = [attached.source, attached.cleaned]
-    missing = cube not in session.data_collection or any(
-        cid is not None and not any(cid is known for known in cube.components) for cid in parts
-    )
-    if missing or (attached.map is not None and attached.map not in session.data_collection):
+    needed = [cid for cid in (attached.source, attached.cleaned) if cid is not None]
+    if (
+        any(data not in session.data_collection for data in (cube, *attached.datasets))
+        # not `in`: the comparison of two ids is a subset state, which is true
+        or not all(any(cid is known for known in cube.components) for cid in needed)
+    ):
         raise ValueError(f"The result of cleaning '{cube.label}' is not in the session any more; redo it first.")
 
 
-def _tile(application, viewers, ny, nx):
-    """Side by side from the top, as wide as the tab allows and as high as the image wants."""
-    tab = application.current_tab
+def _show(application, data, attribute, title, limits):
+    viewer = application.new_data_viewer(ImageViewer, data=data)
+    viewer.state.title = title
+    layer = viewer.state.layers[0]
+    layer.attribute = attribute
+    layer.percentile = "Custom"
+    layer.alpha = 1.0
+    layer.v_min, layer.v_max = limits
+    return viewer
+
+
+def _tile(application, viewers, tables, ratio):
+    """The images side by side, as high as their `ratio` (ny / nx) wants, the tables in the rest."""
+    area = application.current_tab.viewport()
     QtWidgets.QApplication.processEvents()  # the tab gets its size
-    width = tab.viewport().width() // len(viewers)
-    height = min(tab.viewport().height(), CHROME_HEIGHT + round((width - CHROME_WIDTH) * ny / nx))
-    for i, viewer in enumerate(viewers):
-        window = viewer.parent()
-        window.setGeometry(i * width, 0, width, max(height, 320))
+    compact = all(viewer.state.reference_data.coords is None for viewer in viewers)
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT)
+    for viewer in viewers:
+        if compact:
+            viewer.state.x_axislabel = viewer.state.y_axislabel = ""
+            viewer.axes.resizer.margins = MARGINS
+    QtWidgets.QApplication.processEvents()
+
+    canvas = viewers[0].figure.canvas
+    left, right, bottom, top = (inch * viewers[0].figure.dpi for inch in viewers[0].axes.resizer.margins)
+    frame = viewers[0].parent().height() - canvas.height()
+    wanted = round(frame + bottom + top + ratio * (canvas.width() - left - right))
+    room = area.height() - (LEAST_TABLE if tables else 0)
+    height = max(LEAST_HEIGHT, min(wanted, room))
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, height)
+    for table in tables:
+        table.ui.table.horizontalHeader().setDefaultSectionSize(TABLE_COLUMN)
+    if tables:
+        _place([table.parent() for table in tables], area.width(), height, max(LEAST_TABLE, area.height() - height))
     QtWidgets.QApplication.processEvents()
     for viewer in viewers:
-        viewer.state.reset_limits()
+        viewer.axes.resizer.on_resize(None)
+        viewer.state._set_axes_aspect_ratio(viewer.axes_ratio)
+        viewer.state.reset_limits()  # else square pixels stay cropped to the first size
 
 
-def _link(viewers):
-    """Keep the frame of the cubes together, and the visible region of all."""
-    cubes = [viewer for viewer in viewers if viewer.state.reference_data.ndim == 3]
-    syncs = [keep_in_sync(cubes[0].state, "slices", other.state, "slices") for other in cubes[1:]]
-    cubes[0].review_links = syncs  # they live as long as the viewer
+def _place(windows, width, top, height):
+    for i, window in enumerate(windows):
+        left = i * width // len(windows)
+        window.setGeometry(left, top, (i + 1) * width // len(windows) - left, height)
+
+
+class _Together:
+    """What a person moves in one viewer moves in the others: the frame, and the visible region."""
+
+    def __init__(self, viewers):
+        self.viewers = list(viewers)
+        self.busy = False
+        for viewer in viewers:
+            viewer.window_closed.connect(lambda viewer=viewer: self._forget(viewer))
+            for name in ("slices", *LIMITS):
+                viewer.state.add_callback(name, lambda _, viewer=viewer: self._follow(viewer))
+
+    def _forget(self, viewer):
+        if viewer in self.viewers:
+            self.viewers.remove(viewer)
+
+    def _follow(self, leader):
+        # the others adjust their limits to their own shape; that must not come back to the leader
+        if self.busy or leader not in self.viewers:
+            return
+        self.busy = True
+        try:
+            for viewer in self.viewers:
+                if viewer is leader:
+                    continue
+                if viewer.state.reference_data is leader.state.reference_data:
+                    viewer.state.slices = leader.state.slices
+                with delay_callback(viewer.state, *LIMITS):
+                    for name in LIMITS:
+                        setattr(viewer.state, name, getattr(leader.state, name))
+        finally:
+            self.busy = False

@@ -10,19 +10,16 @@ __all__ = ["SummaryDialog"]
 
 # a frame that lost more than this percentage is marked (as the core warns of it)
 MANY_PERCENT = 2.0
-SOURCES = {
-    "given": "given",
-    "fitted": "fitted to the set",
-    "assumed": "assumed, the set holds too little to fit it",
-}
-HEADINGS = {
-    "frame": ("Frame", "Number of the frame, as in the rejection map"),
-    "name": ("Name", ""),
-    "events": ("Events", "Connected groups of rejected pixels"),
-    "pixels": ("Pixels", "Rejected pixels"),
-    "percent": ("Percent", "Rejected pixels in percent of the frame's pixels"),
-    "scale": ("Scale", "Factor of the frame against the reference"),
-    "offset": ("Offset [ADU]", "Constant of the frame against the reference"),
+SOURCES = {"given": "given", "fitted": "fitted to the set"}
+# column -> heading, format, what it is
+COLUMNS = {
+    "frame": ("Frame", "d", "Number of the frame, as in the rejection map"),
+    "name": ("Name", "s", "Name of the frame"),
+    "events": ("Events", ",d", "Connected groups of rejected pixels"),
+    "pixels": ("Pixels", ",d", "Rejected pixels"),
+    "percent": ("Percent", ".3f", "Rejected pixels in percent of the frame's pixels"),
+    "scale": ("Scale", ".4f", "Factor of the frame against the reference"),
+    "offset": ("Offset [ADU]", ".2f", "Constant of the frame against the reference"),
 }
 
 
@@ -35,13 +32,16 @@ class SummaryDialog(QtWidgets.QDialog):
     attached : glue_cleanset.viewer.attach.Attached
         What the cleaning added to the session.
     result : CleanResult
+    axis : int
+        The axis of the cube that holds the frames.
     registration : str, optional
         Warning of a set that does not look registered.
     parent : QWidget, optional
     """
 
-    def __init__(self, session, attached, result, registration="", parent=None):
+    def __init__(self, session, attached, result, axis=0, registration="", parent=None):
         super().__init__(parent)
+        self.axis = axis
         self.session = session
         self.attached = attached
         self.setWindowTitle(f"Summary of cleaning {attached.cube.label}")
@@ -72,12 +72,13 @@ class SummaryDialog(QtWidgets.QDialog):
         buttons.addWidget(button_close)
         layout.addLayout(buttons)
 
-        width = self.table.horizontalHeader().length() + self.table.verticalScrollBar().sizeHint().width() + 40
-        self.resize(min(max(width, 560), 1100), min(260 + 24 * len(result.summary), 640))
+        longest = max(len(str(name)) for name in result.summary["name"])
+        width = 520 + self.fontMetrics().averageCharWidth() * longest
+        self.resize(min(width, 1000), min(280 + 24 * len(result.summary), 640))
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
-        open_review(self.session, self.attached)
+        open_review(self.session, self.attached, self.axis)
         self.close()
 
 
@@ -86,19 +87,29 @@ def describe_total(result):
     n_frames = len(result.summary)
     pixels = int(np.sum(result.summary["pixels"]))
     percent = 100 * pixels / result.rejected.size
-    return f"{len(result.events):,} events, {pixels:,} pixels rejected in {n_frames} frames ({percent:.3g} % of all pixels)."
+    return (
+        f"{len(result.events):,} events, {pixels:,} pixels rejected in {n_frames} frames "
+        f"({percent:.3g} % of all pixels)."
+    )
 
 
 def describe_noise(noise):
     """One sentence: gain and read noise, and where they come from."""
-    return (
-        f"Gain {_range(noise.gain)} e-/ADU ({SOURCES[noise.gain_source]}), "
-        f"read noise {_range(noise.readnoise)} e- ({SOURCES[noise.readnoise_source]})."
-    )
+    parts = []
+    for name, values, unit, source in (
+        ("gain", noise.gain, "e-/ADU", noise.gain_source),
+        ("read noise", noise.readnoise, "e-", noise.readnoise_source),
+    ):
+        if source in SOURCES and np.isfinite(values).any():
+            parts.append(f"{name} {_range(values)} {unit} ({SOURCES[source]})")
+        else:
+            parts.append(f"{name} unknown (the set holds too little to fit it)")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _range(values):
-    low, high = f"{np.min(values):.3g}", f"{np.max(values):.3g}"
+    low, high = f"{np.nanmin(values):.3g}", f"{np.nanmax(values):.3g}"
     return low if low == high else f"{low} to {high}"
 
 
@@ -107,34 +118,31 @@ def _warning_box(texts):
     label.setWordWrap(True)
     label.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
     label.setStyleSheet("background: #fdf1d5; color: #5c3d00; border: 1px solid #e0b252; padding: 6px")
-    label.setMargin(2)
+    if len(texts) <= 4:
+        return label
     scroll = QtWidgets.QScrollArea()
     scroll.setWidget(label)
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QtWidgets.QFrame.NoFrame)
-    scroll.setMaximumHeight(160)
+    scroll.setFixedHeight(150)
     return scroll
 
 
 def _table(summary):
-    names = [name for name in HEADINGS if name in summary.colnames]
+    names = [name for name in COLUMNS if name in summary.colnames]
     model = QtGui.QStandardItemModel(len(summary), len(names))
     model.setSortRole(QtCore.Qt.UserRole)
     for column, name in enumerate(names):
-        heading, tip = HEADINGS[name]
+        heading, form, tip = COLUMNS[name]
         model.setHorizontalHeaderItem(column, QtGui.QStandardItem(heading))
         model.horizontalHeaderItem(column).setToolTip(tip)
-    for row, frame in enumerate(summary):
-        many = frame["percent"] > MANY_PERCENT
-        for column, name in enumerate(names):
-            value = frame[name]
-            value = value.item() if hasattr(value, "item") else value
-            item = QtGui.QStandardItem(f"{value:.4g}" if isinstance(value, float) else str(value))
-            item.setData(value, QtCore.Qt.UserRole)
+        for row, value in enumerate(summary[name].tolist()):
+            item = QtGui.QStandardItem(format(value, form))
+            item.setData(value, QtCore.Qt.UserRole)  # numbers sort as numbers
             item.setEditable(False)
-            if name != "name":
+            if form != "s":
                 item.setTextAlignment(QtCore.Qt.AlignRight | QtCore.Qt.AlignVCenter)
-            if many:
+            if summary["percent"][row] > MANY_PERCENT:
                 item.setBackground(QtGui.QColor("#f7d9c4"))
                 item.setForeground(QtGui.QColor("#5c1f00"))
                 item.setToolTip(
@@ -151,5 +159,5 @@ def _table(summary):
     table.verticalHeader().setDefaultSectionSize(24)
     table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectRows)
     table.resizeColumnsToContents()
-    table.horizontalHeader().setStretchLastSection(True)
+    table.horizontalHeader().setSectionResizeMode(names.index("name"), QtWidgets.QHeaderView.Stretch)
     return table

@@ -1,5 +1,6 @@
 """A real glue window without a screen, and a core that answers at once."""
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -54,10 +55,8 @@ def application(qapp, monkeypatch):
     window.show()
     qapp.processEvents()
     yield window
-    try:
+    with contextlib.suppress(RuntimeError):  # the test has closed it
         window.close()
-    except RuntimeError:  # the test has closed it
-        pass
     qapp.processEvents()
     sys.stderr = STDERR
     if raised:
@@ -131,11 +130,15 @@ def quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=None
                 "offset": np.zeros(n),
             }
         ),
-        noise=NoiseModel(np.full(n, gain or 1.5), np.full(n, 6.0), "given" if gain else "fitted", "fitted"),
+        noise=NoiseModel(
+            np.full(n, gain or 1.5), np.full(n, 6.0), "given" if gain else "fitted", "fitted", np.ones(n), np.ones(n)
+        ),
         scales=np.ones(n),
         offsets=np.zeros(n),
         settings=settings,
-        warnings=tuple(f"{name} lost {p:.1f} % of its pixels" for name, p in zip(image_set.names, percent) if p > 2),
+        warnings=tuple(
+            f"{image_set.names[k]} lost {percent[k]:.1f} % of its pixels" for k in range(n) if percent[k] > 2
+        ),
         event_pixels=flat,
         event_numbers=labels.reshape(-1)[flat],
     )

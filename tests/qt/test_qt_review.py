@@ -1,0 +1,209 @@
+"""The summary and the review layout, with real viewers, through undo and redo."""
+
+import numpy as np
+import pytest
+from glue.core import Data
+from glue_qt.viewers.image import ImageViewer
+from qtpy import QtCore
+
+from glue_cleanset.qt.actions import clean_from_menu
+from glue_cleanset.qt.review import open_review, show_limits
+
+
+@pytest.fixture
+def summary(application, cube, quick_core, run):
+    return run(clean_from_menu(application.session, application.data_collection))
+
+
+@pytest.fixture
+def viewers(application, summary):
+    return open_review(application.session, summary.attached)
+
+
+def shown(viewer):
+    """What the viewer draws of its first layer, in its present frame."""
+    return viewer.state.layers[0].get_sliced_data()
+
+
+def column(table, number):
+    model = table.model()
+    return [model.index(row, number).data() for row in range(model.rowCount())]
+
+
+def test_the_summary_tells_every_frame(summary):
+    table = summary.table
+    assert column(table, 0) == ["1", "2", "3", "4", "5"]
+    assert column(table, 2) == ["1", "1", "1", "1", "2"]
+    assert column(table, 3) == ["1", "1", "1", "1", "101"]
+    assert column(table, 4)[-1] == "5.050"
+    assert summary.headline.text() == "6 events, 105 pixels rejected in 5 frames (1.05 % of all pixels)."
+    assert summary.noise.text() == "Gain 1.5 e-/ADU (fitted to the set), read noise 6 e- (fitted to the set)."
+    assert summary.warnings == ["frame 5 lost 5.0 % of its pixels"]
+
+
+def test_frames_that_lost_much_are_marked(summary):
+    model = summary.table.model()
+    for row in range(5):
+        marked = model.index(row, 0).data(QtCore.Qt.BackgroundRole) is not None
+        assert marked == (row == 4)
+
+
+def test_the_summary_sorts_numbers_as_numbers(summary):
+    summary.table.sortByColumn(3, QtCore.Qt.DescendingOrder)
+    assert column(summary.table, 3)[0] == "101"
+    summary.table.sortByColumn(3, QtCore.Qt.AscendingOrder)
+    assert column(summary.table, 3)[-1] == "101"
+
+
+def test_the_button_opens_the_review(application, summary):
+    tabs = application.tab_count
+    summary.button_review.click()
+    assert application.tab_count == tabs + 1
+    assert application.tab_names[-1] == "Review of field"
+    assert sum(isinstance(viewer, ImageViewer) for viewer in application.viewers[-1]) == 3
+    assert not summary.isVisible()
+
+
+def test_the_review_shows_original_cleaned_and_map(viewers, cube, frames):
+    original, cleaned, rejection_map = viewers
+    assert [viewer.window_title.split(":")[0].split(",")[0] for viewer in viewers] == [
+        "Original",
+        "Cleaned",
+        "Rejection map",
+    ]
+    assert np.array_equal(shown(original), frames[0])
+    assert shown(original)[5, 10] > 1000
+    assert shown(cleaned)[5, 10] < 300
+    assert shown(rejection_map)[5, 10] == 1
+    assert shown(rejection_map)[29, 38] == 5
+    layer = rejection_map.state.layers[0]
+    assert (layer.v_min, layer.v_max) == (-0.5, 5.5)
+    assert layer.cmap.N == 6
+
+
+def test_the_limits_are_sensible_and_equal(viewers):
+    original, cleaned = (viewer.state.layers[0] for viewer in viewers[:2])
+    assert (original.v_min, original.v_max) == (cleaned.v_min, cleaned.v_max)
+    assert 180 < original.v_min < 190  # 0.5 % of noise about 200 +- 5
+    assert 210 < original.v_max < 220
+
+
+def test_the_frames_go_together(viewers, frames):
+    original, cleaned, _ = viewers
+    original.state.slices = (3, 0, 0)
+    assert cleaned.state.slices == (3, 0, 0)
+    assert shown(cleaned)[23, 31] < 300 < shown(original)[23, 31]
+    cleaned.state.slices = (1, 0, 0)
+    assert original.state.slices == (1, 0, 0)
+    assert np.array_equal(shown(original), frames[1])
+    slider = original.options.slice_helper._sliders[0]
+    slider.state.slice_center = 4
+    assert cleaned.state.slices == (4, 0, 0)
+
+
+def test_the_visible_region_goes_together(viewers):
+    original, cleaned, rejection_map = viewers
+    rejection_map.state.x_min = 10
+    rejection_map.state.x_max = 20
+    for viewer in (original, cleaned):
+        for name in ("x_min", "x_max", "y_min", "y_max"):
+            assert getattr(viewer.state, name) == pytest.approx(getattr(rejection_map.state, name), abs=0.5)
+
+
+def test_no_image_is_cropped(viewers, qapp):
+    for _ in range(5):
+        qapp.processEvents()
+    for viewer in viewers:
+        state = viewer.state
+        assert state.x_min <= -0.49
+        assert state.x_max >= 49.49
+        assert state.y_min <= -0.49
+        assert state.y_max >= 39.49
+        # and the image fills most of its viewer
+        assert (state.x_max - state.x_min) * (state.y_max - state.y_min) < 1.6 * 50 * 40
+
+
+def test_a_closed_viewer_does_not_disturb_the_others(viewers, qapp):
+    original, cleaned, rejection_map = viewers
+    cleaned.close(warn=False)
+    qapp.processEvents()
+    original.state.slices = (2, 0, 0)
+    original.state.x_min = 5
+    assert rejection_map.state.x_min == pytest.approx(original.state.x_min, abs=0.5)
+    original.close(warn=False)
+    qapp.processEvents()
+    rejection_map.state.x_min = 8
+
+
+def test_undo_and_redo_with_the_review_open(application, viewers, cube, frames, qapp):
+    original, cleaned, rejection_map = viewers
+    application._actions["undo"].trigger()
+    qapp.processEvents()
+    assert [cid.label for cid in cube.main_components] == ["flux"]
+    assert len(application.data_collection) == 1
+    left = application.viewers[-1]
+    assert original in left
+    assert cleaned in left
+    assert rejection_map not in left
+    assert np.array_equal(shown(cleaned), frames[0])
+    original.state.slices = (2, 0, 0)
+    assert np.array_equal(shown(cleaned), frames[2])
+    application._actions["redo"].trigger()
+    qapp.processEvents()
+    assert [cid.label for cid in cube.main_components] == ["flux", "flux cleaned", "flux rejected", "flux event"]
+    assert len(application.data_collection) == 4
+
+
+def test_the_review_of_an_undone_result_is_refused(application, summary):
+    application._actions["undo"].trigger()
+    tabs = application.tab_count
+    with pytest.raises(ValueError, match="not in the session any more"):
+        open_review(application.session, summary.attached)
+    assert application.tab_count == tabs
+    application._actions["redo"].trigger()
+    assert len(open_review(application.session, summary.attached)) == 3
+
+
+def test_a_subset_on_the_map_is_seen_in_the_cleaned_viewer(application, viewers):
+    from glue.core.roi import RectangularROI
+
+    _, cleaned, rejection_map = viewers
+    rejection_map.apply_roi(RectangularROI(8.5, 12.5, 3.5, 6.5))
+    layer = next(state for state in cleaned.state.layers if hasattr(state.layer, "subset_state"))
+    mask = layer.get_sliced_data()
+    assert mask[4:7, 9:13].all()
+    assert mask.sum() == 12
+
+
+def test_detection_alone_has_no_cleaned_viewer(application, cube, quick_core, run):
+    dialog = clean_from_menu(application.session, application.data_collection)
+    dialog.state.repair = "none"
+    attached = run(dialog).attached
+    assert attached.cleaned is None
+    viewers = open_review(application.session, attached)
+    assert [viewer.window_title.split(":")[0].split(",")[0] for viewer in viewers] == ["Original", "Rejection map"]
+
+
+def test_frames_along_another_axis(application, frames, quick_core, run):
+    data = Data(label="turned")
+    data.add_component(np.moveaxis(frames, 0, 1).copy(), "flux")
+    application.data_collection.append(data)
+    dialog = clean_from_menu(application.session, application.data_collection)
+    dialog.state.axis = 1
+    summary = run(dialog)
+    summary.button_review.click()
+    original, cleaned, rejection_map = (v for v in application.viewers[-1] if isinstance(v, ImageViewer))
+    assert np.array_equal(shown(original), frames[0])
+    original.state.slices = (0, 3, 0)
+    assert np.array_equal(shown(original), frames[3])
+    assert shown(cleaned)[23, 31] < 300
+    assert shown(rejection_map)[23, 31] == 4
+
+
+def test_limits_ignore_what_is_not_finite():
+    values = np.full((3, 4, 5), np.nan)
+    data = Data(label="x")
+    data.add_component(values, "a")
+    assert show_limits(data, data.id["a"]) == (0.0, 1.0)
+    data.update_components({data.id["a"]: np.where(np.isnan(values), 7.0, values)})
+    assert show_limits(data, data.id["a"]) == (7.0, 8.0)

@@ -1,8 +1,9 @@
 """The categorical colour map of the rejection map: every frame number its own colour."""
 
-from colorsys import hsv_to_rgb
+from functools import cache
 
 import matplotlib
+import numpy as np
 from glue.config import colormaps
 from matplotlib.colors import ListedColormap
 
@@ -10,10 +11,8 @@ __all__ = ["frame_colormap", "register_session_colormaps", "show_frames"]
 
 _NAME = "cleanset frames "
 _NO_FRAME = (0.09, 0.09, 0.11)
-# Neighbouring frames must differ most: the golden angle takes the hue far away from one number to the
-# next, saturation and value change with it so that hues which come back after some frames still differ.
-_HUE_STEP = 0.618033988749895
-_TONES = ((0.85, 1.0), (0.45, 1.0), (0.95, 0.72))
+# how much farther apart, in CIELAB, a colour is kept from the two before it than from all others
+_NEIGHBOURS = 5
 
 
 def frame_colormap(n_frames):
@@ -37,10 +36,8 @@ def frame_colormap(n_frames):
     for _, colormap in colormaps:
         if colormap.name == name:
             return colormap
-    colors = [_NO_FRAME]
-    for k in range(n_frames):
-        colors.append(hsv_to_rgb((k * _HUE_STEP) % 1, *_TONES[k % len(_TONES)]))
-    colormap = ListedColormap(colors, name=name)
+    colors = _frame_colors()
+    colormap = ListedColormap([_NO_FRAME, *(colors[k % len(colors)] for k in range(n_frames))], name=name)
     # glue's style editor looks it up in the one, a restored session in the other
     colormaps.add(name, colormap)
     matplotlib.colormaps.register(colormap, force=True)
@@ -57,6 +54,7 @@ def show_frames(layer_state, n_frames):
         Number of frames of the set.
     """
     layer_state.cmap = frame_colormap(n_frames)
+    layer_state.alpha = 1  # what shines through would change the colours
     layer_state.v_min = -0.5
     layer_state.v_max = n_frames + 0.5
 
@@ -73,3 +71,25 @@ def register_session_colormaps(session):
         name = record.get("cmap") if isinstance(record, dict) else None
         if isinstance(name, str) and name.startswith(_NAME) and name[len(_NAME) :].isdigit():
             frame_colormap(int(name[len(_NAME) :]))
+
+
+@cache
+def _frame_colors():
+    """Some hundred colours, each as far as can be from all before it, and farthest from the last two."""
+    from skimage.color import rgb2lab
+
+    colors = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = rgb2lab(colors)
+    vivid = (lab[:, 0] > 40) & (np.hypot(lab[:, 1], lab[:, 2]) > 20)
+    colors, lab = colors[vivid], lab[vivid]
+
+    def distance_to(color):
+        return np.linalg.norm(lab - color, axis=1)
+
+    nearest = distance_to(rgb2lab(np.array([_NO_FRAME]))[0])
+    picked = []
+    while nearest.max() > 0:
+        score = np.minimum.reduce([nearest, *(distance_to(lab[i]) / _NEIGHBOURS for i in picked[-2:])])
+        picked.append(int(score.argmax()))
+        nearest = np.minimum(nearest, distance_to(lab[picked[-1]]))
+    return [tuple(color) for color in colors[picked].tolist()]

@@ -15,7 +15,7 @@ from ..io.read import find_fits_files, frame_stem, read_image_set
 from .attach import build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
-from .stack import EXPTIME, GAIN, MASK, NAMES, READNOISE
+from .stack import FACTS, MASK, NAMES
 
 __all__ = [
     "cleaned_image_set",
@@ -27,8 +27,6 @@ __all__ = [
 
 # a manifest is a list of names; nobody writes one this long [bytes]
 _LONGEST_MANIFEST = 1 << 20
-# what the headers say of each frame, one entry for each in the meta of the cube
-_FACTS = {"gain": GAIN, "readnoise": READNOISE, "exptime": EXPTIME, "date": "frame date", "filter": "frame filter"}
 
 
 def is_image_set(path, **kwargs):
@@ -192,14 +190,8 @@ def _cube(frames, label, cls):
         cube.meta[MASK] = "mask"
     # plain lists: they go into session files
     cube.meta[NAMES] = list(frames.names)
-    for column, key in _FACTS.items():
-        cube.meta[key] = [_plain(value) for value in frames.facts[column]]
+    for column, key in FACTS.items():
+        cube.meta[key] = np.asarray(frames.facts[column]).tolist()
     cube.meta["unit"] = frames.unit
     cube.meta["frame sources"] = [[str(file), hdu, plane] for file, hdu, plane in frames.sources]
     return cube
-
-
-def _plain(value):
-    if value is np.ma.masked:
-        return ""
-    return value.item() if isinstance(value, np.generic) else value

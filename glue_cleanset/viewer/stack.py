@@ -6,11 +6,13 @@ from glue.core.component import Component
 from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
+from ..io.keywords import frame_facts
 
 __all__ = ["header_noise", "image_set_from_cube", "stack_images"]
 
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
-NAMES, GAIN, READNOISE, EXPTIME = "frame names", "frame gain", "frame readnoise", "frame exptime"
+NAMES = "frame names"
+FACTS = {name: f"frame {name}" for name in ("gain", "readnoise", "exptime", "date", "filter")}
 # the label of the component that holds the mask, nonzero = ignore
 MASK = "mask component"
 
@@ -62,7 +64,7 @@ def image_set_from_cube(data, attribute, axis=0):
     names = exptime = mask = None
     if axis == 0:
         names = _per_frame(data, NAMES)
-        exptime = _per_frame(data, EXPTIME)
+        exptime = _per_frame(data, FACTS["exptime"])
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
     if data.meta.get(MASK) is not None:
@@ -91,8 +93,8 @@ def header_noise(data):
         Where a header does not tell; the message names the frames.
     """
     noise = []
-    for key, name in ((GAIN, "gain"), (READNOISE, "read noise")):
-        values = _per_frame(data, key)
+    for fact, name in (("gain", "gain"), ("readnoise", "read noise")):
+        values = _per_frame(data, FACTS[fact])
         if values is None:
             raise ValueError(f"{data.label} carries no {name} from headers; give it, or let it be found from the set")
         values = np.array(values, dtype=float)
@@ -150,6 +152,9 @@ def stack_images(images, attributes=None):
         Component(values, units=units.pop() if len(units) == 1 else ""), labels.pop() if len(labels) == 1 else "image"
     )
     cube.meta[NAMES] = [image.label for image in images]
+    # glue's reader of FITS files copies the header into the meta
+    facts = [frame_facts(image.meta) for image in images]
+    cube.meta.update({key: [fact[name] for fact in facts] for name, key in FACTS.items()})
     return cube
 
 

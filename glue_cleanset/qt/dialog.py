@@ -6,7 +6,6 @@ from glue.core.message import ApplicationClosedMessage
 from glue_qt.utils import set_cursor_cm
 from qtpy import QtCore, QtWidgets
 
-from glue_cleanset.core.clean import CleanCancelled
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 
 from .state import CleanState
@@ -315,6 +314,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
     def _on_error(self, exc_info):
         if not self.running:  # stopped while this was on its way
             return
+        from glue_cleanset.core.clean import CleanCancelled  # loaded by the worker
+
         self._finish()
         error = exc_info[1]
         if isinstance(error, CleanCancelled):

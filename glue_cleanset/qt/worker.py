@@ -5,9 +5,6 @@ import threading
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore
 
-from glue_cleanset.core.clean import CleanCancelled, clean_image_set
-from glue_cleanset.io.registration import registration_warning
-
 __all__ = ["CleanWorker"]
 
 
@@ -31,6 +28,10 @@ class CleanWorker(Worker):
         self._cancelled.set()
 
     def _clean(self, job):
+        # the loops are compiled when they are imported; here no window waits for that
+        from glue_cleanset.core.clean import CleanCancelled, clean_image_set
+        from glue_cleanset.io.registration import registration_warning
+
         warning = registration_warning(job.image_set)
         if self._cancelled.is_set():
             raise CleanCancelled

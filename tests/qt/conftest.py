@@ -77,7 +77,7 @@ def wait(qapp):
     return wait_until
 
 
-def quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=None):
+def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=None):
     """A core for the tests of the window: everything 50 ADU off the median is an event of one frame."""
     import numpy as np
     from astropy.table import Table
@@ -145,13 +145,24 @@ def quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=None
 
 
 @pytest.fixture
-def quick_core(monkeypatch):
-    """Put `quick_clean` in the place of the core, and a set that is registered; returns the worker's module."""
-    from glue_cleanset.qt import worker
+def quick_clean():
+    """The core of the tests itself."""
+    return _quick_clean
 
-    monkeypatch.setattr(worker, "clean_image_set", quick_clean)
-    monkeypatch.setattr(worker, "registration_warning", lambda image_set: "")
-    return worker
+
+@pytest.fixture
+def quick_core(monkeypatch):
+    """Put a function in the place of the core, first the quick one, and say that the set is registered."""
+    from glue_cleanset.core import clean
+    from glue_cleanset.io import registration
+
+    monkeypatch.setattr(registration, "registration_warning", lambda image_set: "")
+
+    def put(function):
+        monkeypatch.setattr(clean, "clean_image_set", function)
+
+    put(_quick_clean)
+    return put
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from glue.core import Data
 
 from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.io import registration
 from glue_cleanset.qt.actions import clean_from_menu
 from glue_cleanset.qt.dialog import CleanDialog
 from glue_cleanset.qt.state import NOISES, CleanState
@@ -210,15 +211,14 @@ def test_only_the_chosen_outputs_are_attached(application, dialog, cube, quick_c
     assert [data.label for data in application.data_collection] == ["field", "field rejection map"]
 
 
-def test_what_is_chosen_reaches_the_core(application, dialog, quick_core, monkeypatch, run):
+def test_what_is_chosen_reaches_the_core(application, dialog, quick_core, quick_clean, run):
     seen = {}
-    clean = quick_core.clean_image_set
 
     def spy(image_set, settings, **options):
         seen.update(options, settings=settings, shape=image_set.shape, thread=threading.current_thread())
-        return clean(image_set, settings, **options)
+        return quick_clean(image_set, settings, **options)
 
-    monkeypatch.setattr(quick_core, "clean_image_set", spy)
+    quick_core(spy)
     dialog.state.noise = "given"
     dialog.state.gain = 2.5
     dialog.state.axis = 1
@@ -230,17 +230,16 @@ def test_what_is_chosen_reaches_the_core(application, dialog, quick_core, monkey
     assert seen["thread"] is not threading.main_thread()
 
 
-def test_noise_from_the_header(application, dialog, cube, quick_core, monkeypatch, run):
+def test_noise_from_the_header(application, dialog, cube, quick_core, quick_clean, run):
     cube.meta["frame gain"] = [1.0, 2.0, 3.0, 4.0, 5.0]
     cube.meta["frame readnoise"] = [6.0] * 5
     seen = {}
-    clean = quick_core.clean_image_set
 
     def spy(image_set, settings, *, gain, readnoise, progress):
         seen.update(gain=gain, readnoise=readnoise)
-        return clean(image_set, settings, progress=progress)
+        return quick_clean(image_set, settings, progress=progress)
 
-    monkeypatch.setattr(quick_core, "clean_image_set", spy)
+    quick_core(spy)
     dialog.state.noise = "header"
     assert dialog.message.text() == ""
     run(dialog)
@@ -264,9 +263,9 @@ class Pause:
 
 
 @pytest.fixture
-def pause(quick_core, monkeypatch):
-    core = Pause(quick_core.clean_image_set)
-    monkeypatch.setattr(quick_core, "clean_image_set", core)
+def pause(quick_core, quick_clean):
+    core = Pause(quick_clean)
+    quick_core(core)
     yield core
     core.go_on.set()
 
@@ -321,11 +320,11 @@ def test_closing_glue_ends_the_run(application, dialog, pause, wait, qapp):
     qapp.processEvents()
 
 
-def test_an_error_of_the_core_is_shown(application, dialog, quick_core, monkeypatch, run):
+def test_an_error_of_the_core_is_shown(application, dialog, quick_core, run):
     def fail(*args, **kwargs):
         raise ValueError("max_rejected is 9 but the set has 5 frames")
 
-    monkeypatch.setattr(quick_core, "clean_image_set", fail)
+    quick_core(fail)
     before = contents(application)
     assert run(dialog) is None
     assert dialog.isVisible()
@@ -364,7 +363,7 @@ def test_a_set_that_is_not_registered_is_said_with_the_result(application, dialo
         threads.append(threading.current_thread())
         return "frame 3 is off by 4.2 pixels"
 
-    monkeypatch.setattr(quick_core, "registration_warning", warn)
+    monkeypatch.setattr(registration, "registration_warning", warn)
     summary = run(dialog)
     assert summary.warnings[0] == "frame 3 is off by 4.2 pixels"
     assert threads[0] is not threading.main_thread()

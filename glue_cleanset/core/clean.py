@@ -1,14 +1,22 @@
 """clean_image_set(): the stages in their order, and CleanResult."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from astropy.table import Table
 
-from .noise import NoiseModel
+from .detect import find_outliers
+from .events import find_events, summarize
+from .imageset import ImageSet
+from .noise import NoiseModel, fit_noise
+from .normalize import normalize
+from .repair import repair
 from .settings import CleanSettings
 
-__all__ = ["CleanCancelled", "CleanResult", "clean_image_set"]
+__all__ = ["MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
+
+# a frame that lost more than this share of its pixels is reported
+MANY_PERCENT = 2.0
 
 
 class CleanCancelled(Exception):
@@ -78,4 +86,95 @@ class CleanResult:
 def clean_image_set(
     frames, settings=CleanSettings(), *, mask=None, gain=None, readnoise=None, exptime=None, progress=None
 ):
-    raise NotImplementedError
+    """Clean a set of registered frames: find the outliers of every pixel through the set, and repair them.
+
+    Parameters
+    ----------
+    frames : ImageSet or array-like, (N, ny, nx)
+        Any real dtype and byte order [ADU]. Never modified. NaN and infinite values are masked.
+    settings : CleanSettings
+    mask : array-like, (N, ny, nx) or (ny, nx), optional
+        Nonzero = ignore this pixel. It is never an event and never part of a reference.
+    gain, readnoise, exptime : float or N floats, optional
+        [e-/ADU], [e- rms], [s]. None = what the `ImageSet` knows, else found from the set itself.
+    progress : callable, optional
+        ``progress(done, total)`` is called as the work goes on; it may return False or raise to stop.
+
+    Returns
+    -------
+    CleanResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the input cannot be cleaned; before any work.
+    CleanCancelled
+        Where `progress` returned False.
+    """
+    if not isinstance(settings, CleanSettings):
+        raise TypeError(f"settings is {settings!r}; give a CleanSettings")
+    given = {"mask": mask, "gain": gain, "readnoise": readnoise, "exptime": exptime}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not isinstance(frames, ImageSet):
+        image_set = ImageSet(frames, **given)
+    elif given:
+        image_set = replace(frames, **given)
+    else:
+        image_set = frames
+
+    def report(share):
+        if progress is not None and progress(round(1000 * share), 1000) is False:
+            raise CleanCancelled("cancelled; nothing was changed")
+
+    report(0.0)
+    scales, offsets, patches = normalize(image_set, settings.normalize, image_set.exptime)
+    noise = fit_noise(patches, scales, offsets, image_set.gain, image_set.readnoise)
+    report(0.05)
+    outliers = find_outliers(image_set, scales, offsets, noise, settings, report)
+    cleaned = repair(image_set, outliers, scales, offsets, settings)
+    events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
+    summary = summarize(outliers.rejected, events, image_set.names, scales, offsets)
+    result = CleanResult(
+        cleaned=cleaned,
+        rejected=outliers.rejected,
+        **_maps(outliers, image_set.shape),
+        reference=outliers.reference,
+        events=events,
+        summary=summary,
+        noise=noise,
+        scales=scales,
+        offsets=offsets,
+        settings=settings,
+        warnings=_warnings(summary, noise),
+        event_pixels=outliers.index,
+        event_numbers=numbers,
+    )
+    report(1.0)
+    return result
+
+
+def _maps(outliers, shape):
+    """Rejection map, count and peak significance, from the list of rejected pixels."""
+    frame, pixel = np.divmod(outliers.index, shape[1] * shape[2])
+    strength = np.abs(np.nan_to_num(outliers.significance, posinf=np.inf, neginf=-np.inf))
+    # of the frames rejected at one pixel the most significant is written last
+    order = np.lexsort((-frame, strength))
+    rejection_map = np.zeros(shape[1:], np.uint16)
+    rejection_map.reshape(-1)[pixel[order]] = frame[order] + 1
+    peak = np.zeros(shape[1:], np.float32)
+    peak.reshape(-1)[pixel[order]] = strength[order]
+    count = np.zeros(shape[1:], np.uint16)
+    np.add.at(count.reshape(-1), pixel, 1)
+    return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
+
+
+def _warnings(summary, noise):
+    found = [noise.message] if noise.message else []
+    many = summary[summary["percent"] > MANY_PERCENT]
+    if len(many):
+        frames = ", ".join(f"{row['name']} ({row['percent']:.1f} %)" for row in many)
+        found.append(
+            f"more than {MANY_PERCENT:g} % of the pixels were rejected in {frames}: something varies there, "
+            "or the frame is not registered; look at it before you use it"
+        )
+    return tuple(found)

@@ -61,6 +61,19 @@ class ImageSet:
         """(N, ny, nx)."""
         return self.frames.shape
 
+    @property
+    def work_dtype(self):
+        """float32 where that holds the values exactly (float32, up to 16 bits), else float64."""
+        return np.dtype(np.float64 if self.frames.dtype.itemsize > 4 else np.result_type(self.frames.dtype, np.float32))
+
+    def read(self, rows=slice(None), columns=slice(None)):
+        """A part of all frames, (N, ...) `work_dtype`; NaN where a pixel is not to be used. Always a copy."""
+        part = self.frames[:, rows, columns].astype(self.work_dtype)
+        part[~np.isfinite(part)] = np.nan
+        if self.mask is not None:
+            part[self.mask[:, rows, columns]] = np.nan
+        return part
+
     def _check_content(self):
         step = max(1, self.frames[0].size // 4096)
         for i, frame in enumerate(self.frames):

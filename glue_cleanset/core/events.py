@@ -1,0 +1,92 @@
+"""Rejected pixels to events: labelled, measured, tabled."""
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Table
+from scipy import sparse
+
+__all__ = ["find_events", "summarize"]
+
+
+def find_events(index, residual, significance, shape):
+    """Join adjacent rejected pixels of one frame and one polarity to events, and measure them.
+
+    Parameters
+    ----------
+    index : ndarray, (K,), int
+        Flat index of each rejected pixel in `shape`, ascending.
+    residual, significance : ndarray, (K,)
+        Of each rejected pixel [ADU], [sigma]; NaN where nothing was left to compare with.
+    shape : (int, int, int)
+        N, ny, nx.
+
+    Returns
+    -------
+    events : astropy.table.Table
+        One row per event, see `glue_cleanset.CleanResult`.
+    number : ndarray, (K,), int32
+        The event (1 ...) of each rejected pixel. Events are numbered by their first pixel: frame, row, column.
+    """
+    dark = residual < 0
+    frame, y, x = np.unravel_index(index, shape)
+    ny, nx = shape[1:]
+    pairs = []
+    # four of the eight neighbours; the other four are the same pairs seen from the other side
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        here = np.flatnonzero((x + dx >= 0) & (x + dx < nx) & (y + dy < ny))
+        there = np.searchsorted(index, index[here] + dy * nx + dx)
+        there[there == index.size] = 0
+        joined = (index[there] == index[here] + dy * nx + dx) & (dark[there] == dark[here])
+        pairs.append(np.stack([here[joined], there[joined]]))
+    a, b = np.concatenate(pairs, axis=1) if index.size else np.zeros((2, 0), int)
+    graph = sparse.coo_array((np.ones(a.size, bool), (a, b)), shape=(index.size, index.size))
+    count, label = sparse.csgraph.connected_components(graph, directed=False)
+    _, first, label = np.unique(label, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    number = (rank[label] + 1).astype(np.int32)
+
+    event = number - 1
+    weight = np.abs(np.nan_to_num(residual))
+    weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
+    strength = np.abs(np.nan_to_num(significance))
+    # the strongest pixel of each event: the last one of it after sorting by strength
+    order = np.lexsort((strength, event))
+    peak = order[np.searchsorted(event[order], np.arange(count), side="right") - 1] if count else order
+
+    def total(values):
+        return np.bincount(event, values, count)
+
+    events = Table(
+        {
+            "event": np.arange(1, count + 1, dtype=np.int32),
+            "frame": (frame[peak] + 1).astype(np.int32),
+            "y": (total(weight * y) / total(weight)) * u.pix,
+            "x": (total(weight * x) / total(weight)) * u.pix,
+            "y_peak": y[peak].astype(np.int32) * u.pix,
+            "x_peak": x[peak].astype(np.int32) * u.pix,
+            "pixels": np.bincount(event, minlength=count).astype(np.int32),
+            "total": total(np.nan_to_num(residual)) * u.adu,
+            "peak": residual[peak] * u.adu,
+            "peak_significance": significance[peak],
+            "polarity": np.where(dark[peak], "dark", "bright").astype("U6"),
+        }
+    )
+    events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
+    return events, number
+
+
+def summarize(rejected, events, names, scales, offsets):
+    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`."""
+    n = len(rejected)
+    pixels = np.array([np.count_nonzero(frame) for frame in rejected])
+    return Table(
+        {
+            "frame": np.arange(1, n + 1, dtype=np.int32),
+            "name": np.array(names, dtype=str),
+            "events": np.bincount(events["frame"], minlength=n + 1)[1:],
+            "pixels": pixels,
+            "percent": 100 * pixels / rejected[0].size * u.percent,
+            "scale": scales,
+            "offset": offsets * u.adu,
+        }
+    )

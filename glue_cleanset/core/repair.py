@@ -1,0 +1,66 @@
+"""What stands in the place of a rejected pixel."""
+
+import numpy as np
+
+__all__ = ["repair"]
+
+
+def repair(image_set, outliers, scales, offsets, settings):
+    """The repaired frames.
+
+    Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
+    within 10 pixels, 'neighbours' gives NaN.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    outliers : Outliers
+    scales, offsets : ndarray, (N,)
+        Of the frames: a value from the set is brought to the frame's own scale.
+    settings : CleanSettings
+        Its `repair` and `constant`.
+
+    Returns
+    -------
+    ndarray, (N, ny, nx), float
+        The input's own floating dtype in native byte order, else `ImageSet.work_dtype`.
+    """
+    frames = image_set.frames
+    dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
+    cleaned = frames.astype(dtype, order="C")
+    index = outliers.index
+    how = settings.repair
+    if how == "none" or not index.size:
+        return cleaned
+    if how in ("zero", "nan", "constant"):
+        values = {"zero": 0.0, "nan": np.nan, "constant": settings.constant}[how]
+    elif how == "neighbours":
+        values = _from_neighbours(image_set, outliers.rejected, index)
+    else:
+        frame = index // frames[0].size
+        values = scales[frame] * getattr(outliers, how) + offsets[frame]
+        alone = np.isnan(values)
+        values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
+    cleaned.reshape(-1)[index] = values
+    return cleaned
+
+
+def _from_neighbours(image_set, rejected, index):
+    """Median of the good pixels in the smallest square around each pixel that holds three or more."""
+    values = np.full(index.size, np.nan)
+    _, ny, nx = image_set.shape
+    for k, (i, y, x) in enumerate(zip(*np.unravel_index(index, image_set.shape), strict=True)):
+        for reach in range(1, 11):
+            here = (
+                i,
+                slice(max(y - reach, 0), min(y + reach + 1, ny)),
+                slice(max(x - reach, 0), min(x + reach + 1, nx)),
+            )
+            part = image_set.frames[here]
+            good = np.isfinite(part) & ~rejected[here]
+            if image_set.mask is not None:
+                good &= ~image_set.mask[here]
+            if good.sum() >= 3:
+                values[k] = np.median(part[good])
+                break
+    return values

@@ -105,7 +105,7 @@ def _on_virtual_screen(picture, directory):
         "-m",
         "glue_cleanset.qt.demo",
         "--picture",
-        str(Path(picture).absolute()),
+        str(picture),
     ]
     if directory is not None:
         command += ["--directory", str(directory)]

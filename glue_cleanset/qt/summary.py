@@ -8,8 +8,6 @@ from .review import open_review
 
 __all__ = ["SummaryDialog"]
 
-# a frame that lost more than this percentage is marked (as the core warns of it)
-MANY_PERCENT = 2.0
 SOURCES = {"given": "given", "fitted": "fitted to the set"}
 # column -> heading, format, what it is
 COLUMNS = {
@@ -48,8 +46,7 @@ class SummaryDialog(QtWidgets.QDialog):
         self.setAttribute(QtCore.Qt.WA_DeleteOnClose)
 
         layout = QtWidgets.QVBoxLayout(self)
-        texts = [text for text in (registration, result.noise.message, *result.warnings) if text]
-        self.warnings = list(dict.fromkeys(texts))
+        self.warnings = [text for text in (registration, *result.warnings) if text]
         if self.warnings:
             layout.addWidget(_warning_box(self.warnings))
         self.headline = QtWidgets.QLabel(describe_total(result))
@@ -129,6 +126,8 @@ def _warning_box(texts):
 
 
 def _table(summary):
+    from glue_cleanset.core.clean import MANY_PERCENT  # loaded with the result
+
     names = [name for name in COLUMNS if name in summary.colnames]
     model = QtGui.QStandardItemModel(len(summary), len(names))
     model.setSortRole(QtCore.Qt.UserRole)

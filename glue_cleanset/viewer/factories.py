@@ -179,7 +179,10 @@ def _label(path, files):
     if files is not None and len(files) > 1:
         return f"{frame_stem(files[0])} … {frame_stem(files[-1])}"
     path = Path(path).absolute()
-    return path.name if path.is_dir() else frame_stem(path)
+    if path.is_dir():
+        return path.name
+    stem = frame_stem(path)
+    return stem if stem != path.name else path.stem  # a manifest
 
 
 def _cube(frames, label, cls):

@@ -86,18 +86,29 @@ def test_files_beside_the_modules_are_packaged():
 
 CLEAN = """
 import json
+import warnings
 import numpy as np
 from glue_cleanset import CleanSettings, clean_image_set
+from glue_cleanset.core.settings import REPAIRS
 
 frames = np.random.default_rng(1).normal(200, 10, (5, 40, 50)).astype("float32")
 frames[2, 20, 30] += 1000
-result = clean_image_set(frames, CleanSettings(repair="median"), gain=1.5, readnoise=6)
-print(json.dumps([int(result.rejection_map[20, 30]), abs(float(result.cleaned[2, 20, 30]) - 200) < 60]))
+frames[:, 5, 6] = np.nan
+frames[1, :, 0] = np.inf
+found = []
+# glue switches numpy's warnings off for the whole process: here is where a user of the core alone would see them
+warnings.simplefilter("error", RuntimeWarning)
+for repair in REPAIRS:
+    result = clean_image_set(frames, CleanSettings(repair=repair), gain=1.5, readnoise=6)
+    found.append(int(result.rejection_map[20, 30]))
+print(json.dumps([found, abs(float(result.reference[20, 30]) - 200) < 60]))
 """
 
 
 def test_core_needs_neither_glue_nor_qt():
-    assert run(CLEAN, absent={"glue", "echo", "matplotlib", *QT}) == [3, True]
+    found, near = run(CLEAN, absent={"glue", "echo", "matplotlib", *QT})
+    assert set(found) == {3}
+    assert near
 
 
 REGISTER = """

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import HITS, SHAPE, attach, event_mask, make_frames, make_result, subset_of
 from glue.core import Data
 from glue.core.roi import RectangularROI
 from glue.core.subset import ElementSubsetState, RangeSubsetState, RoiSubsetState
 from glue.viewers.histogram.viewer import SimpleHistogramViewer
 from glue.viewers.image.viewer import SimpleImageViewer
+from viewer_sets import HITS, SHAPE, attach, event_mask, make_frames, make_result, subset_of
 
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 from glue_cleanset.viewer.stack import stack_images

@@ -6,11 +6,11 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
-from conftest import attach
 from glue.config import colormaps
 from glue.core.state import GlueSerializer
 from glue.viewers.image.viewer import SimpleImageViewer
 from skimage.color import deltaE_ciede2000, rgb2lab
+from viewer_sets import attach
 
 from glue_cleanset.viewer.colors import frame_colormap, register_session_colormaps, show_frames
 

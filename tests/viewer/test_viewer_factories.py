@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, Sip
-from conftest import ViewerApplication, make_frames, subset_of
 from glue.config import data_factory, importer, session_patch
 from glue.core.data_factories import find_factory, load_data
 from glue.core.subset import ElementSubsetState
 from glue.viewers.image.viewer import SimpleImageViewer
+from viewer_sets import ViewerApplication, make_frames, subset_of
 
 import glue_cleanset.viewer
 from glue_cleanset.viewer import factories
@@ -314,7 +314,7 @@ sys.meta_path.insert(0, Absent())
 sys.path.insert(0, sys.argv[2])
 import glue_cleanset
 glue_cleanset.setup()
-from conftest import ViewerApplication, attach, make_result, subset_of
+from viewer_sets import ViewerApplication, attach, make_result, subset_of
 from glue.config import importer
 from glue.core.data_factories import load_data
 from glue.core.subset import ElementSubsetState

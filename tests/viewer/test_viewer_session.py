@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import HITS, ViewerApplication, attach, event_mask, make_frames, make_result, subset_of
 from glue.core import Data
 from glue.core.component_link import ComponentLink
 from glue.core.subset import ElementSubsetState
+from glue.dialogs.link_editor.state import LinkEditorState
+from viewer_sets import HITS, ViewerApplication, attach, event_mask, make_frames, make_result, subset_of
 
 from glue_cleanset.viewer.links import EventJoin, MapValueLink
 from glue_cleanset.viewer.stack import stack_images
@@ -101,17 +102,23 @@ def test_a_stack_of_images(app, reopen):
     assert again.meta["frame names"] == [f"night{i}" for i in range(5)]
 
 
-def test_the_link_editor_makes_links_anew(app, cube):
-    # what the editor does with OK: a new object of the same class for every link
+def test_the_link_editor_shows_them_and_leaves_them_whole(app, cube):
     a = attach(app, cube)
-    group = app.data_collection.new_subset_group("row", ElementSubsetState([1], data=a.events))
-    anew = []
-    for link in app.data_collection.external_links:
-        assert len(link.labels1) == len(link.cids1)
-        assert len(link.labels2) == len(link.cids2)
-        anew.append(type(link)(cids1=link.cids1, cids2=link.cids2, data1=link.data1, data2=link.data2))
-    app.data_collection.set_links(anew)
-    np.testing.assert_array_equal(subset_of(cube, group), event_mask(2))
+    row = app.data_collection.new_subset_group("row", ElementSubsetState([1], data=a.events))
+    hit = app.data_collection.new_subset_group("hit", a.map.id["times rejected"] > 1)
+    before = list(app.data_collection.external_links)
+    editor = LinkEditorState(app.data_collection)
+    editor.data1, editor.data2 = cube, a.map
+    shown = [str(link) for link in editor.visible_links]
+    assert "Value of the map at the pixel(Pixel Axis 1 [y],Pixel Axis 2 [x] <-> times rejected)" in shown
+    editor.data2 = a.events
+    assert "Join on number(flux event <-> event)" in [str(link) for link in editor.visible_links]
+
+    editor.update_links_in_collection()  # its OK makes a new object for every link
+    assert len(app.data_collection.external_links) == len(before)
+    assert not any(link is old for link in app.data_collection.external_links for old in before)
+    np.testing.assert_array_equal(subset_of(cube, row), event_mask(2))
+    assert np.argwhere(subset_of(cube, hit)).tolist() == [[i, 3, 4] for i in range(5)]
     app.undo()
     assert not app.data_collection.external_links
     assert not cube._key_joins

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import SHAPE, make_frames
 from glue.core import Data
+from viewer_sets import SHAPE, make_frames
 
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
 

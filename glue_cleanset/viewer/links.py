@@ -48,7 +48,7 @@ class EventJoin(JoinLink):
     glue's own stays behind when its data or its components are removed, and keeps them alive in sessions.
     """
 
-    display = "Join on event"
+    display = "Join on number"
 
     def __contains__(self, cid):
         return any(cid is mine for mine in (*self.cids1, *self.cids2))

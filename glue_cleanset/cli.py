@@ -1,0 +1,193 @@
+"""The command line: ``glue-cleanset clean FRAMES... -o OUT`` and ``glue-cleanset demo``."""
+
+import argparse
+import re
+import sys
+import typing
+import warnings
+from dataclasses import fields
+from importlib import import_module
+from inspect import getdoc
+
+from . import __version__
+from .core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+
+__all__ = ["main"]
+
+_CHOICES = {"detection": DETECTIONS, "normalize": NORMALIZATIONS, "repair": REPAIRS}
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        The arguments; None = those of the process.
+
+    Returns
+    -------
+    int
+        0 = done, 1 = an error or an interrupt (one line on stderr says which). Wrong usage exits with 2.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *args, **kwargs: _say(f"warning: {message}")
+            return arguments.run(arguments)
+    except KeyboardInterrupt:
+        _say("stopped")
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        _say(f"error: {_one_line(error)}")
+    except MemoryError as error:
+        _say(f"error: the set does not fit in memory: {_one_line(error)}")
+    except Exception as error:
+        _say(f"error: {type(error).__name__}: {_one_line(error)} (a fault of glue-cleanset; please report it)")
+    return 1
+
+
+def _say(text):
+    print(f"glue-cleanset: {text}", file=sys.stderr)
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# --- what can be asked -----------------------------------------------------------------------------------------------
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="glue-cleanset",
+        description="Clean a set of registered images of cosmic rays, hits and hot pixels.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    clean = commands.add_parser(
+        "clean",
+        help="clean a set of FITS files",
+        description="Clean a set: writes every frame repaired, its mask, the rejection map, and the events and the "
+        "summary as tables.",
+    )
+    clean.set_defaults(run=_clean)
+    clean.add_argument(
+        "frames",
+        nargs="+",
+        metavar="FRAMES",
+        help="FITS files in order, a directory, a glob pattern in quotes, a text file that lists the frames, a FITS "
+        "cube, or a multi-extension FITS file",
+    )
+    clean.add_argument("-o", "--out", required=True, metavar="DIR", help="folder for the output; made if missing")
+    clean.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    clean.add_argument(
+        "--extension", metavar="NAME", help="the extension that holds the frames: SCI, or SCI,2, or a number"
+    )
+
+    noise = clean.add_argument_group("noise")
+    noise.add_argument(
+        "--noise",
+        choices=("set", "header"),
+        default="set",
+        help="where gain and read noise come from when not given: found from the set itself (default), "
+        "or the headers of the frames",
+    )
+    noise.add_argument("--gain", type=_numbers, metavar="G[,G...]", help="gain [e-/ADU], one number or one per frame")
+    noise.add_argument("--readnoise", type=_numbers, metavar="R[,R...]", help="read noise [e- rms], likewise")
+
+    settings = clean.add_argument_group("settings")
+    texts = _documented(CleanSettings)
+    for field in fields(CleanSettings):
+        _add_setting(settings, field, texts.get(field.name, ""))
+
+    demo = commands.add_parser("demo", help="open glue with the bundled set, cleaned and laid out for review")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_setting(group, field, text):
+    options = {"default": argparse.SUPPRESS, "dest": field.name}
+    choices = _CHOICES.get(field.name)
+    if choices:
+        text = "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
+        options["choices"] = tuple(choices)
+    else:
+        kinds = typing.get_args(field.type) or (field.type,)
+        if any(typing.get_origin(kind) is tuple for kind in kinds):
+            options["type"], options["metavar"] = _numbers, "BRIGHT[,DARK]"
+        else:
+            options["type"] = next(kind for kind in kinds if kind in (int, float))
+            options["metavar"] = "N" if options["type"] is int else "VALUE"
+    if field.default is not None:
+        text += f" (default {field.default})"
+    options["help"] = text.replace("%", "%%")
+    group.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+def _documented(cls):
+    """The texts of the parameters in a numpydoc docstring, by name."""
+    lines = (getdoc(cls) or "").partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    texts = {}
+    for entry in re.split(r"\n(?=\w)", lines):
+        head, _, body = entry.partition("\n")
+        texts[head.split(" :")[0]] = re.sub(r"[`*]", "", " ".join(body.split()))
+    return texts
+
+
+def _numbers(text):
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor numbers with a comma between them") from None
+    return values[0] if len(values) == 1 else values
+
+
+# --- what is done ----------------------------------------------------------------------------------------------------
+
+
+def _clean(arguments):
+    settings = CleanSettings(
+        **{f.name: getattr(arguments, f.name) for f in fields(CleanSettings) if hasattr(arguments, f.name)}
+    )
+    # after the settings are known to be right: these load numba and more
+    from tqdm import tqdm
+
+    from .core.clean import clean_image_set
+    from .io.read import read_image_set
+    from .io.registration import registration_warning
+    from .io.write import check_output, write_result
+
+    image_set = read_image_set(arguments.frames, extension=arguments.extension)
+    check_output(image_set, arguments.out, overwrite=arguments.overwrite)
+    gain, readnoise = arguments.gain, arguments.readnoise
+    if arguments.noise == "header":
+        if gain is not None or readnoise is not None:
+            raise ValueError("--noise header and --gain or --readnoise are both given; choose one")
+        gain, readnoise = image_set.header_noise()
+    message = registration_warning(image_set)
+    if message:
+        _say(f"warning: {message}")
+
+    with tqdm(desc="cleaning", unit="step", leave=False, disable=None) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = clean_image_set(image_set, settings, gain=gain, readnoise=readnoise, progress=progress)
+    write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
+
+    print("\n".join(result.summary.pformat(max_lines=-1, max_width=-1)))
+    percent = 100 * result.rejected.mean()
+    print(
+        f"{len(image_set)} frames, {len(result.events)} events, {percent:.3g} % of the pixels rejected; "
+        f"written to {arguments.out}"
+    )
+    for message in result.warnings:
+        _say(f"warning: {message}")
+    return 0
+
+
+def _demo(arguments):
+    return import_module("glue_cleanset.qt.demo").main() or 0

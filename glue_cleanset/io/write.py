@@ -1,0 +1,237 @@
+"""Write what a cleaning found: frames, masks, rejection map, tables."""
+
+import os
+import re
+import tempfile
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from .. import __version__
+
+__all__ = ["check_output", "write_result"]
+
+_HISTORY_WIDTH = 72
+
+
+def check_output(image_set, outdir, *, overwrite=False):
+    """Find out, before any work, whether a result can be written; nothing is created.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+        The set to be cleaned; its names give the names of the files.
+    outdir : str or Path
+        Where the files shall go; created later where it is missing.
+    overwrite : bool
+        Whether files that exist may be replaced. The frames themselves never are.
+
+    Returns
+    -------
+    list of Path
+        The files that `write_result` will write, in its order.
+
+    Raises
+    ------
+    FileExistsError
+        Where files are there already, or would replace the frames.
+    OSError
+        Where the folder cannot be written.
+    """
+    outdir = Path(outdir)
+    bases = _bases(image_set.names)
+    names = [f"{base}{suffix}.fits" for base in bases for suffix in ("_crclean", "_crmask")]
+    paths = [outdir / name for name in [*names, "rejection_map.fits", "events.ecsv", "summary.ecsv"]]
+
+    inputs = {Path(source[0]).resolve() for source in getattr(image_set, "sources", ())}
+    own = [path for path in paths if path.resolve() in inputs]
+    if own:
+        raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
+    there = [path for path in paths if path.exists() or path.is_symlink()]
+    if there and not overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"{there[0]}{more} exists already; choose another output folder, or allow to overwrite")
+
+    folder = outdir
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(f"the output folder {outdir} cannot be made: {folder} is a file")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(f"the output folder {outdir} cannot be written: {error.strerror or error}") from None
+    return paths
+
+
+def write_result(result, image_set, outdir, *, overwrite=False):
+    """Write the cleaned frames, their masks, the rejection map and the tables.
+
+    Per frame ``<name>_crclean.fits`` (the header of the frame with CRCORR, REJ_RATE and HISTORY) and
+    ``<name>_crmask.fits`` (data quality: one bit for rejected, one for replaced, above the bits that the input's
+    own data quality uses, which is kept; CRREJBIT and CRREPBIT give their values). For the set
+    ``rejection_map.fits``, ``events.ecsv`` and ``summary.ecsv``. All are written under temporary names first, so that
+    a failure leaves nothing.
+
+    Parameters
+    ----------
+    result : CleanResult
+        What to write.
+    image_set : ImageSet
+        The set it was found in; a `FitsImageSet` for the headers.
+    outdir : str or Path
+        Created where it is missing.
+    overwrite : bool
+        Whether files that exist may be replaced.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    FileExistsError, OSError
+        As `check_output`.
+    """
+    paths = check_output(image_set, outdir, overwrite=overwrite)
+    n = len(image_set)
+    headers = getattr(image_set, "headers", ()) or (fits.Header(),) * n
+    dq = getattr(image_set, "dq", None)
+    bits = _free_bits(dq)
+
+    def contents():
+        for i in range(n):
+            header = _provenance(headers[i], result, image_set, i)
+            yield fits.PrimaryHDU(result.cleaned[i], header)
+            yield _mask_hdu(result, header, i, dq, bits)
+        yield _map_hdus(result, image_set, headers[0])
+        yield _described(result.events, result)
+        yield _described(result.summary, result)
+
+    missing = [folder for folder in (Path(outdir), *Path(outdir).parents) if not folder.exists()]
+    Path(outdir).mkdir(parents=True, exist_ok=True)
+    temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    try:
+        for path, content in zip(temporary, contents(), strict=True):
+            if hasattr(content, "writeto"):
+                # headers of the world break the standard here and there; what can be mended is, the rest is kept
+                content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
+            else:
+                content.write(path, format="ascii.ecsv", overwrite=True)
+        for part, path in zip(temporary, paths, strict=True):
+            os.replace(part, path)
+    except BaseException:
+        for part in temporary:
+            part.unlink(missing_ok=True)
+        for folder in missing:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+    return paths
+
+
+def _bases(names):
+    """Names of files from names of frames: no second _crclean on a frame cleaned before, no character that hurts."""
+    bases, taken = [], set()
+    for name in names:
+        base = re.sub(r"[^\w.+,=-]+", "_", name.removesuffix("_crclean")).lstrip(".") or "frame"
+        unique, k = base, 1
+        while unique.casefold() in taken:
+            k += 1
+            unique = f"{base}_{k}"
+        taken.add(unique.casefold())
+        bases.append(unique)
+    return bases
+
+
+def _provenance(header, result, image_set, i):
+    header = header.copy()
+    settings, noise = result.settings, result.noise
+    rejected = int(np.count_nonzero(result.rejected[i]))
+    if settings.repair == "none":
+        header["CRCORR"] = ("OMIT", "rejected pixels are marked in the mask only")
+    else:
+        header["CRCORR"] = ("COMPLETE", "rejected pixels are replaced")
+    seconds = None if image_set.exptime is None else image_set.exptime[i]
+    header["REJ_RATE"] = (
+        (rejected, "rejected pixels in this exposure")
+        if seconds is None
+        else (rejected / seconds, "[pix/s] rejected pixels per second of exposure")
+    )
+    header["CRNPIX"] = (rejected, "[pix] rejected pixels")
+    for keyword, value, text in (
+        ("CRGAIN", noise.gain[i], f"[electron/adu] gain used, {noise.gain_source}"),
+        ("CRRDNOIS", noise.readnoise[i], f"[electron] read noise used, {noise.readnoise_source}"),
+    ):
+        header.remove(keyword, ignore_missing=True)
+        if np.isfinite(value):  # FITS has no NaN here
+            header[keyword] = (float(value), text)
+    past = [str(line) for line in header.get("HISTORY", ())]
+    lines = _history(settings)
+    if not set(lines) <= set(past):
+        for line in lines:
+            header.add_history(line)
+    return header
+
+
+def _history(settings):
+    prefix = f"glue_cleanset {__version__}: "
+    width = _HISTORY_WIDTH - len(prefix)
+    return [prefix + line for line in textwrap.wrap(" ".join(t.replace(" ", "") for t in settings.describe()), width)]
+
+
+def _free_bits(dq):
+    """Values of the two bits above those in use: (rejected, replaced)."""
+    used = 0 if dq is None else int(np.bitwise_or.reduce(dq, axis=None))
+    if used < 0:  # the sign is a bit too
+        used += 1 << (8 * dq.dtype.itemsize)
+    first = 1 << used.bit_length()
+    return first, 2 * first
+
+
+def _mask_hdu(result, header, i, dq, bits):
+    reject, replace = bits
+    dtype = next(t for t in ("u1", "i2", "i4", "i8") if 2 * replace - 1 <= np.iinfo(t).max)
+    value = reject + (replace if result.settings.repair != "none" else 0)
+    flags = np.where(result.rejected[i], np.array(value, dtype), np.array(0, dtype))
+    if dq is not None:
+        own = dq[i]
+        if own.dtype.kind == "i":  # a sign bit stays where it was in the wider type
+            own = own.view(f"u{own.dtype.itemsize}")
+        flags |= own.astype(dtype)
+    header = header.copy()
+    for keyword in ("BUNIT", "CRCORR", "REJ_RATE"):
+        header.remove(keyword, ignore_missing=True)
+    header["CRREJBIT"] = (reject, "bit value in the data: pixel was rejected")
+    header["CRREPBIT"] = (replace, "bit value in the data: pixel was replaced")
+    return fits.PrimaryHDU(flags, header)
+
+
+def _map_hdus(result, image_set, first):
+    header = fits.Header()
+    wcs = getattr(image_set, "wcs", None)
+    if wcs is not None:
+        header.update(wcs.to_header(relax=True))
+    header["NFRAMES"] = (len(image_set), "frames of the set")
+    for i, name in enumerate(image_set.names, start=1):
+        header[f"FRAME{i}"] = name
+    for line in _history(result.settings):
+        header.add_history(line)
+    images = [
+        fits.PrimaryHDU(result.rejection_map.astype(np.int32 if len(image_set) > 32767 else np.int16), header),
+        fits.ImageHDU(result.rejection_count.astype(np.int16), name="TIMES_REJECTED"),
+        fits.ImageHDU(result.peak_significance, name="PEAK_SIGNIFICANCE"),
+        fits.ImageHDU(result.reference, name="REFERENCE"),
+    ]
+    return fits.HDUList(images)
+
+
+def _described(table, result):
+    table = table.copy(copy_data=False)
+    table.meta["software"] = f"glue_cleanset {__version__}"
+    table.meta["settings"] = result.settings.describe()
+    table.meta["pixel_origin"] = 0
+    return table

@@ -86,7 +86,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             box.toggled.connect(lambda checked, name=name: self._choose_output(name, checked))
         self.state.add_global_callback(self._refresh)
         self._refresh()
-        session.hub.subscribe(self, ApplicationClosedMessage, handler=self._stop)
+        session.hub.subscribe(self, ApplicationClosedMessage, handler=self._let_go)
 
     # ---- widgets
 
@@ -356,16 +356,17 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
     # ---- closing
 
-    def _stop(self, *_):
-        """Cancel what runs and wait for its end, so that no thread outlives the window."""
+    def _let_go(self, *_):
+        """Cancel what runs and wait for its end; hear no more of the session, which outlives the widgets."""
         if self.running:
             worker, self.worker, self._job = self.worker, None, None
             worker.cancel()
             worker.wait()
+        self.session.hub.unsubscribe_all(self)
+        self.state.let_go(self.session.hub)
 
     def done(self, code):
-        self._stop()
-        self.session.hub.unsubscribe_all(self)
+        self._let_go()
         super().done(code)
 
 

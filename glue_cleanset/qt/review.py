@@ -2,6 +2,8 @@
 
 import numpy as np
 from echo import delay_callback
+from glue.core.hub import HubListener
+from glue.core.message import ComponentsChangedMessage
 from glue_qt.viewers.image import ImageViewer
 from glue_qt.viewers.table import TableViewer
 from qtpy import QtWidgets
@@ -10,8 +12,9 @@ from glue_cleanset.viewer.colors import frame_colormap, show_frames
 
 __all__ = ["open_review", "show_limits"]
 
-# room around an image without world coordinates, for its tick labels [inch]: left, right, bottom, top
+# room around an image for its tick labels [inch]: left, right, bottom, top
 MARGINS = (0.5, 0.12, 0.3, 0.12)
+WORLD_MARGINS = (0.75, 0.12, 0.35, 0.12)
 LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 76  # [screen pixels]
 SAMPLE = 1_000_000
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
@@ -50,15 +53,17 @@ def open_review(session, attached, axis=0):
     application.tab_bar.setTabText(application.tab_count - 1, f"Review of {cube.label}")
     viewers = []
     limits = show_limits(cube, attached.source if attached.cleaned is None else attached.cleaned)
-    for title, attribute in (("Original", attached.source), ("Cleaned", attached.cleaned)):
+    for attribute in (attached.source, attached.cleaned):
         if attribute is not None:
-            viewer = _show(application, cube, attribute, f"{title}: {cube.label}", limits)
+            # what an undo shows instead has the same limits
+            viewer = _show(application, cube, (attached.source, attribute), limits)
             viewer.state.x_att, viewer.state.y_att = x, y
             viewers.append(viewer)
+            _entitle(viewer, cube, attached)
     if attached.map is not None:
         frame_colormap(n_frames)  # a style editor knows the maps that were there before it
-        title = f"Rejection map, frames 1 to {n_frames} in colour"
-        viewer = _show(application, attached.map, attached.map.id["rejected frame"], title, (0, n_frames))
+        viewer = _show(application, attached.map, (attached.map.id["rejected frame"],), (0, n_frames))
+        viewer.state.title = f"Rejection map, frames 1 to {n_frames} in colour"
         show_frames(viewer.state.layers[0], n_frames)
         viewers.append(viewer)
     tables = [
@@ -67,7 +72,9 @@ def open_review(session, attached, axis=0):
         if table is not None
     ]
     _tile(application, viewers, tables, cube.shape[y.axis] / cube.shape[x.axis])
-    viewers[0].review = _Together(viewers)  # lives as long as the viewer
+    _Together(viewers)
+    if attached.cleaned is not None:
+        _Returning(viewers[1], cube, attached, session.hub)
     application.current_tab.setActiveSubWindow(viewers[0].parent())
     return viewers
 
@@ -100,27 +107,43 @@ def _check_present(session, attached):
         raise ValueError(f"The result of cleaning '{cube.label}' is not in the session any more; redo it first.")
 
 
-def _show(application, data, attribute, title, limits):
+def _show(application, data, attributes, limits):
+    """A viewer of the last of the attributes, with these limits for all of them."""
     viewer = application.new_data_viewer(ImageViewer, data=data)
-    viewer.state.title = title
     layer = viewer.state.layers[0]
-    layer.attribute = attribute
-    layer.percentile = "Custom"
     layer.alpha = 1.0
-    layer.v_min, layer.v_max = limits
+    for attribute in attributes:
+        layer.attribute = attribute
+        layer.percentile = "Custom"
+        layer.v_min, layer.v_max = limits
     return viewer
+
+
+def _entitle(viewer, cube, attached):
+    """Let the title say what is shown, also after an undo or where a person chooses another attribute."""
+    layer = viewer.state.layers[0]
+
+    def follow(attribute):
+        names = [
+            name
+            for name, known in (("Original", attached.source), ("Cleaned", attached.cleaned))
+            if attribute is known and known is not None
+        ]
+        viewer.state.title = f"{names[0] if names else attribute}: {cube.label}"
+
+    layer.add_callback("attribute", follow)
+    follow(layer.attribute)
 
 
 def _tile(application, viewers, tables, ratio):
     """The images side by side, as high as their `ratio` (ny / nx) wants, the tables in the rest."""
     area = application.current_tab.viewport()
     QtWidgets.QApplication.processEvents()  # the tab gets its size
-    compact = all(viewer.state.reference_data.coords is None for viewer in viewers)
+    world = any(viewer.state.reference_data.coords is not None for viewer in viewers)
     _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT)
     for viewer in viewers:
-        if compact:
-            viewer.state.x_axislabel = viewer.state.y_axislabel = ""
-            viewer.axes.resizer.margins = MARGINS
+        viewer.state.x_axislabel = viewer.state.y_axislabel = ""
+        viewer.axes.resizer.margins = WORLD_MARGINS if world else MARGINS
     QtWidgets.QApplication.processEvents()
 
     canvas = viewers[0].figure.canvas
@@ -178,3 +201,25 @@ class _Together:
                         setattr(viewer.state, name, getattr(leader.state, name))
         finally:
             self.busy = False
+
+
+class _Returning(HubListener):
+    """Shows the cleaned frames again when a redo brings them back."""
+
+    def __init__(self, viewer, cube, attached, hub):
+        self.layer, self.cube, self.attached = viewer.state.layers[0], cube, attached
+        self.present = True
+        # after the choices of the layer were made anew
+        hub.subscribe(
+            self,
+            ComponentsChangedMessage,
+            handler=self._look,
+            filter=lambda message: message.sender is cube,
+            priority=0,
+        )
+        viewer.window_closed.connect(lambda: hub.unsubscribe_all(self))
+
+    def _look(self, _):
+        was, self.present = self.present, any(cid is self.attached.cleaned for cid in self.cube.components)
+        if self.present and not was and self.layer.attribute is self.attached.source:
+            self.layer.attribute = self.attached.cleaned

@@ -119,6 +119,12 @@ class CleanState(State):
             self.constant = default.constant
             self.outputs = tuple(OUTPUTS)
 
+    def let_go(self, hub):
+        """Follow the session no more, and tell nobody of changes."""
+        for helper in (self._data_helper, self._attribute_helper):
+            hub.unsubscribe_all(helper)
+        self.clear_callbacks()
+
     @property
     def has_thresholds(self):
         """Whether the chosen detection compares with a threshold at all."""

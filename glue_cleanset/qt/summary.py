@@ -71,7 +71,7 @@ class SummaryDialog(QtWidgets.QDialog):
 
         longest = max(len(str(name)) for name in result.summary["name"])
         width = 520 + self.fontMetrics().averageCharWidth() * longest
-        self.resize(min(width, 1000), min(280 + 24 * len(result.summary), 640))
+        self.resize(min(width, 1000), min(300 + 24 * len(result.summary), 720))
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
@@ -111,7 +111,7 @@ def _range(values):
 
 
 def _warning_box(texts):
-    label = QtWidgets.QLabel("\n".join(f"• {text}" for text in texts))
+    label = QtWidgets.QLabel("\n".join(f"• {text[0].upper()}{text[1:]}" for text in texts))
     label.setWordWrap(True)
     label.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
     label.setStyleSheet("background: #fdf1d5; color: #5c3d00; border: 1px solid #e0b252; padding: 6px")

@@ -39,7 +39,7 @@ def qapp():
 
 
 @pytest.fixture
-def application(qapp, monkeypatch):
+def application(qapp, turn, monkeypatch):
     """A GlueApplication that is shown, and closed at the end with all of its dialogs."""
     from glue_qt.app import GlueApplication
 
@@ -57,21 +57,33 @@ def application(qapp, monkeypatch):
     yield window
     with contextlib.suppress(RuntimeError):  # the test has closed it
         window.close()
-    qapp.processEvents()
+    turn()
     sys.stderr = STDERR
     if raised:
         raise raised[0]
 
 
 @pytest.fixture
-def wait(qapp):
+def turn(qapp):
+    """One turn of the event loop, in which closed windows are deleted as in a loop that runs for long."""
+    from qtpy import QtCore
+
+    def turn_once():
+        qapp.processEvents()
+        qapp.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+
+    return turn_once
+
+
+@pytest.fixture
+def wait(turn):
     """Run the event loop until something is so."""
 
     def wait_until(condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "waited in vain"
-            qapp.processEvents()
+            turn()
             time.sleep(0.002)
 
     return wait_until
@@ -203,12 +215,13 @@ def images(application, frames):
 
 
 @pytest.fixture
-def run(wait):
+def run(wait, turn):
     """Run a dialog to its end; its summary, or None where it stayed open."""
 
     def run_dialog(dialog):
         dialog.run()
         wait(lambda: not dialog.running)
+        turn()
         return dialog.summary
 
     return run_dialog

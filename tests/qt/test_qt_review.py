@@ -123,22 +123,24 @@ def test_no_image_is_cropped(viewers, qapp):
         assert (state.x_max - state.x_min) * (state.y_max - state.y_min) < 1.6 * 50 * 40
 
 
-def test_a_closed_viewer_does_not_disturb_the_others(viewers, qapp):
+def test_a_closed_viewer_does_not_disturb_the_others(application, viewers, turn):
     original, cleaned, rejection_map = viewers
     cleaned.close(warn=False)
-    qapp.processEvents()
+    turn()
     original.state.slices = (2, 0, 0)
     original.state.x_min = 5
     assert rejection_map.state.x_min == pytest.approx(original.state.x_min, abs=0.5)
     original.close(warn=False)
-    qapp.processEvents()
+    turn()
     rejection_map.state.x_min = 8
+    application.session.command_stack.undo()
+    application.session.command_stack.redo()
 
 
-def test_undo_and_redo_with_the_review_open(application, viewers, cube, frames, qapp):
+def test_undo_and_redo_with_the_review_open(application, viewers, cube, frames, turn):
     original, cleaned, rejection_map = viewers
     application._actions["undo"].trigger()
-    qapp.processEvents()
+    turn()
     assert [cid.label for cid in cube.main_components] == ["flux"]
     assert len(application.data_collection) == 1
     left = application.viewers[-1]
@@ -148,8 +150,14 @@ def test_undo_and_redo_with_the_review_open(application, viewers, cube, frames, 
     assert np.array_equal(shown(cleaned), frames[0])
     original.state.slices = (2, 0, 0)
     assert np.array_equal(shown(cleaned), frames[2])
+    assert cleaned.window_title == "Original: field"  # no longer what it was called
+    layers = [viewer.state.layers[0] for viewer in (original, cleaned)]
+    assert (layers[0].v_min, layers[0].v_max) == (layers[1].v_min, layers[1].v_max)
     application._actions["redo"].trigger()
-    qapp.processEvents()
+    turn()
+    assert cleaned.window_title == "Cleaned: field"
+    assert shown(cleaned)[17, 24] < 300 < shown(original)[17, 24]
+    assert (layers[0].v_min, layers[0].v_max) == (layers[1].v_min, layers[1].v_max)
     assert [cid.label for cid in cube.main_components] == ["flux", "flux cleaned", "flux rejected", "flux event"]
     assert len(application.data_collection) == 4
 

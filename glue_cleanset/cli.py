@@ -103,6 +103,8 @@ def _parser():
 
     demo = commands.add_parser("demo", help="open glue with the bundled set, cleaned and laid out for review")
     demo.set_defaults(run=_demo)
+    demo.add_argument("--picture", metavar="FILE", help="write a picture of the window (PNG) and end")
+    demo.add_argument("--directory", metavar="DIR", help="where the frames of the set are written")
     return parser
 
 
@@ -178,7 +180,11 @@ def _clean(arguments):
         result = clean_image_set(image_set, settings, gain=gain, readnoise=readnoise, progress=progress)
     write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
 
-    print("\n".join(result.summary.pformat(max_lines=-1, max_width=-1)))
+    table = result.summary.copy(copy_data=False)
+    for column in table.columns.values():
+        if column.dtype.kind == "f":
+            column.format = ".4g"
+    print("\n".join(table.pformat(max_lines=-1, max_width=-1)))
     percent = 100 * result.rejected.mean()
     print(
         f"{len(image_set)} frames, {len(result.events)} events, {percent:.3g} % of the pixels rejected; "
@@ -190,4 +196,7 @@ def _clean(arguments):
 
 
 def _demo(arguments):
-    return import_module("glue_cleanset.qt.demo").main() or 0
+    try:
+        return import_module("glue_cleanset.qt.demo").main(arguments.picture, arguments.directory)
+    except ImportError as error:
+        raise ImportError(f"the demo needs glue and Qt, pip install 'glue-cleanset[pyqt6]': {error}") from error

@@ -1,0 +1,207 @@
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from glue_cleanset import cli
+from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+HITS = [(0, 10, 20), (1, 30, 5), (2, 30, 6), (4, 50, 40)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five frames in tmp_path/set: noise of a CCD on a sloping sky, and four hits."""
+    rng = np.random.default_rng(4)
+    level = np.linspace(200, 2000, 48) * np.ones((64, 1))
+    (tmp_path / "set").mkdir()
+    for i in range(5):
+        frame = rng.normal(level, np.sqrt(level / 1.5 + (6 / 1.5) ** 2))
+        for k, y, x in HITS:
+            if k == i:
+                frame[y, x] += 3000
+        header = fits.Header({"GAIN": 1.5, "RDNOISE": 6.0, "EXPTIME": 30.0, "OBJECT": "sky"})
+        fits.PrimaryHDU(np.round(frame).astype(np.uint16), header).writeto(tmp_path / "set" / f"f{i}.fits")
+    return tmp_path / "set"
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def error_of(capsys):
+    """The one line that an error is told in."""
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "error" in line]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+def test_cleans_a_set(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("clean", folder, "-o", out) == 0
+    rejected = np.array([fits.getdata(out / f"f{i}_crmask.fits") & 1 for i in range(5)]) != 0
+    assert all(rejected[hit] for hit in HITS)
+    assert rejected.mean() < 0.005
+    for i in range(5):
+        cleaned, raw = fits.getdata(out / f"f{i}_crclean.fits"), fits.getdata(folder / f"f{i}.fits")
+        np.testing.assert_array_equal(cleaned[~rejected[i]], raw[~rejected[i]])
+        assert fits.getval(out / f"f{i}_crclean.fits", "OBJECT") == "sky"
+    number = fits.getdata(out / "rejection_map.fits")
+    assert [number[y, x] for _, y, x in HITS] == [k + 1 for k, _, _ in HITS]
+    events = Table.read(out / "events.ecsv")
+    assert {(row["frame"] - 1, row["y_peak"], row["x_peak"]) for row in events} >= set(HITS)
+    printed = capsys.readouterr().out
+    assert all(f"f{i}" in printed for i in range(5))
+    assert f"5 frames, {len(events)} events" in printed
+
+
+def test_settings_reach_the_core(folder, tmp_path, monkeypatch):
+    seen = {}
+
+    def record(image_set, settings, **keywords):
+        seen.update(keywords, settings=settings, names=image_set.names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("glue_cleanset.core.clean.clean_image_set", record)
+    run(
+        *("clean", folder / "f3.fits", folder / "f1.fits", "-o", tmp_path / "out"),
+        *("--detection", "sigma", "--high", "7,inf", "--low", "3", "--grow", "2", "--normalize", "scale"),
+        *("--repair", "constant", "--constant", "-5.5", "--max-rejected", "1", "--gain", "2", "--readnoise", "5,6"),
+    )
+    assert seen["settings"] == CleanSettings(
+        "sigma", high=(7, np.inf), low=3, grow=2, normalize="scale", repair="constant", constant=-5.5, max_rejected=1
+    )
+    assert seen["names"] == ("f3", "f1")
+    assert seen["gain"] == 2
+    assert seen["readnoise"] == (5, 6)
+    run("clean", folder, "-o", tmp_path / "out")
+    assert seen["settings"] == CleanSettings()
+    assert seen["gain"] is seen["readnoise"] is None
+    run("clean", folder, "-o", tmp_path / "out", "--noise", "header")
+    np.testing.assert_array_equal(seen["gain"], [1.5] * 5)
+    np.testing.assert_array_equal(seen["readnoise"], [6] * 5)
+
+
+def test_help_comes_from_the_settings(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("clean", "--help")
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for field in fields(CleanSettings):
+        assert f"--{field.name.replace('_', '-')} " in text
+    for choices in (DETECTIONS, NORMALIZATIONS, REPAIRS):
+        for name, meaning in choices.items():
+            assert f"{name}: {meaning}"[:40] in text
+    assert "Raise it when noise is rejected" in text
+    assert f"(default {CleanSettings.repair})" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{set}", "-o", "{out}", "--repair", "magic"], "invalid choice: 'magic'"),
+        (["{set}", "-o", "{out}", "--high", "a,b"], "'a,b' is not a number"),
+        (["{set}"], "required: -o/--out"),
+        ([], "required: FRAMES"),
+    ],
+)
+def test_wrong_usage(folder, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        run("clean", *(argument.format(set=folder, out=tmp_path / "out") for argument in arguments))
+    assert stop.value.code == 2
+    assert message in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{set}/f0.fits"], "one frame cannot be compared with itself"),
+        (["{set}/gone.fits"], "gone.fits does not exist"),
+        (["{set}/*.fit"], "no file matches"),
+        (["{set}", "--extension", "SCI"], "has no extension 'SCI'"),
+        (["{set}", "--high", "-1"], "high is -1.0"),
+        (["{set}", "--high", "3", "--low", "4"], "low (4) is above high (3)"),
+        (["{set}", "--gain", "0"], "gain is 0"),
+        (["{set}", "--gain", "1,2"], "gain has 2 values for 5 frames"),
+        (["{set}", "--noise", "header", "--gain", "1"], "choose one"),
+    ],
+)
+def test_bad_input_changes_nothing(folder, tmp_path, capsys, arguments, message):
+    out = tmp_path / "out"
+    assert run("clean", *(argument.format(set=folder) for argument in arguments), "-o", out) == 1
+    assert message in error_of(capsys)
+    assert not out.exists()
+
+
+def test_existing_output_is_found_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "f2_crmask.fits").write_text("mine")
+    with monkeypatch.context() as context:
+        context.setattr("glue_cleanset.core.clean.clean_image_set", lambda *args, **kw: pytest.fail("work was begun"))
+        assert run("clean", folder, "-o", out) == 1
+        assert "f2_crmask.fits exists already" in error_of(capsys)
+    assert (out / "f2_crmask.fits").read_text() == "mine"
+    assert run("clean", folder, "-o", out, "--overwrite") == 0
+    assert fits.getdata(out / "f2_crmask.fits").shape == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyboardInterrupt(), "glue-cleanset: stopped\n"),
+        (MemoryError("Unable to allocate 9 TiB"), "does not fit in memory: Unable to allocate 9 TiB"),
+        (RuntimeError("two\nlines"), "error: RuntimeError: two lines (a fault of glue-cleanset"),
+    ],
+)
+def test_never_a_traceback(folder, tmp_path, capsys, monkeypatch, error, message):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("glue_cleanset.core.clean.clean_image_set", fail)
+    assert run("clean", folder, "-o", tmp_path / "out") == 1
+    text = capsys.readouterr().err
+    assert message in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_demo_is_started(monkeypatch, capsys):
+    class Demo:
+        @staticmethod
+        def main(picture, directory):
+            return 0 if (picture, directory) == ("p.png", "d") else 1
+
+    monkeypatch.setitem(sys.modules, "glue_cleanset.qt.demo", Demo)
+    assert run("demo", "--picture", "p.png", "--directory", "d") == 0
+    monkeypatch.setitem(sys.modules, "glue_cleanset.qt.demo", None)  # as where Qt is missing
+    assert run("demo") == 1
+    assert "pip install 'glue-cleanset[pyqt6]'" in error_of(capsys)
+
+
+def test_asking_for_help_loads_nothing_heavy():
+    code = (
+        "import sys; from glue_cleanset import cli; cli._parser(); "
+        "print([m for m in ('numba', 'glue', 'qtpy', 'skimage', 'tqdm', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_frames_that_are_not_registered(tmp_path, capsys):
+    raw = SHARED / "microobs_hatp32" / "raw"
+    if not raw.is_dir():
+        pytest.skip("the real image sets are not here")
+    names = [raw / f"HATP-32171220{time}.fits" for time in ("042112", "042412", "042712")]
+    assert run("clean", *names, "-o", tmp_path / "out") == 0
+    text = capsys.readouterr().err
+    assert "warning: The set is not registered: 2 of 3 frames are more than 0.5 px off" in text
+    assert "HATP-32171220042712 (dy +3.4" in text

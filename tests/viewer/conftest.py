@@ -1,6 +1,13 @@
 import pytest
 from glue.core import Data
+from matplotlib.backend_bases import FigureCanvasBase
 from viewer_sets import ViewerApplication, make_frames
+
+
+@pytest.fixture(autouse=True)
+def idle(monkeypatch):
+    """A window draws once, when it is idle; without one every change draws. Tests draw when they want to."""
+    monkeypatch.setattr(FigureCanvasBase, "draw_idle", lambda self: None)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from glue.core.component import CategoricalComponent, Component
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
+from .colors import frame_colormap
 from .links import link_images, link_parts
 from .stack import find_numbers
 
@@ -119,6 +120,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         "warnings": list(result.warnings),
     }
     if "map" in outputs:
+        # a style editor knows the colour maps that there were when it was made
+        frame_colormap(len(result.rejected))
         attached.map = Data(label=f"{data.label} rejection map{suffix}")
         for label, values, unit in (
             ("rejected frame", result.rejection_map, ""),

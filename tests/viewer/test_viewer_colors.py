@@ -54,6 +54,13 @@ def test_glue_and_matplotlib_know_it_once():
     assert colormaps.name_from_cmap(colormap) == "cleanset frames 7"
 
 
+def test_it_is_there_before_the_map_is_shown(app, cube, monkeypatch):
+    # a style editor fails on a colour map that came after it
+    monkeypatch.setattr(colormaps, "_members", [m for m in colormaps.members if not m[0].startswith("cleanset")])
+    attach(app, cube)
+    assert [name for name, _ in colormaps][-1] == "cleanset frames 5"
+
+
 @pytest.mark.parametrize("n_frames", [5, 200])
 def test_value_k_is_drawn_in_colour_k(app, cube, n_frames):
     a = attach(app, cube)

@@ -40,7 +40,8 @@ def frame_colormap(n_frames):
     colormap = ListedColormap([_NO_FRAME, *(colors[k % len(colors)] for k in range(n_frames))], name=name)
     # glue's style editor looks it up in the one, a restored session in the other
     colormaps.add(name, colormap)
-    matplotlib.colormaps.register(colormap, force=True)
+    if name not in matplotlib.colormaps:
+        matplotlib.colormaps.register(colormap)
     return colormap
 
 

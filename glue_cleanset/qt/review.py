@@ -132,6 +132,8 @@ def _entitle(viewer, cube, attached):
         viewer.state.title = f"{names[0] if names else attribute}: {cube.label}"
 
     layer.add_callback("attribute", follow)
+    # the state of a closed viewer lives on for a while, its window does not
+    viewer.window_closed.connect(lambda: layer.remove_callback("attribute", follow))
     follow(layer.attribute)
 
 

@@ -83,7 +83,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if unknown:
         raise ValueError(f"outputs has {unknown[0]!r}; choose from {', '.join(map(repr, OUTPUTS))}")
     source = find_numbers(data, attribute)
-    shape = np.moveaxis(np.empty(data.shape, bool), axis, 0).shape
+    shape = (data.shape[axis], *(n for i, n in enumerate(data.shape) if i != axis))
     if result.rejected.shape != shape:
         raise ValueError(
             f"the result has the shape {result.rejected.shape}, {data.label} has {shape} with its frames on axis {axis}"

@@ -1,6 +1,7 @@
 """Image sets from files: glue's data factories and importer."""
 
 import os
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -81,12 +82,21 @@ def cleaned_image_set(path, *, extension=None, files=None):
     -------
     list of glue.core.Data
         Cube, rejection map, events and frames; they are linked as soon as they are in one collection.
+
+    Warns
+    -----
+    UserWarning
+        Where a frame is not registered or lost many pixels.
     """
-    # the core compiles when it is imported: only who cleans should wait for that
+    # compiling code and measuring shifts take a while to import: only who cleans should wait for that
     from ..core.clean import clean_image_set
+    from ..io.registration import registration_warning
 
     frames = _read(path, extension, files)
     result = clean_image_set(frames)
+    for text in (registration_warning(frames), *result.warnings):
+        if text:
+            warnings.warn(text, stacklevel=2)
     cube = _cube(frames, _label(path, files), _LinkedCube)
     attached, components = build_attached(cube, "image", result)
     for cid, component in components:

@@ -208,6 +208,8 @@ class TestSky:
         assert factories.image_set(str(fits_cube)).coords is None
 
 
+# so few pixels of pure noise hardly tell their noise; that is not the point here
+@pytest.mark.filterwarnings("ignore::UserWarning")
 class TestCleaned:
     """Cleaned image set: with everything, linked."""
 
@@ -245,6 +247,18 @@ class TestCleaned:
         app.data_collection.remove(made[3])
         app.data_collection.append(made[3])
         assert len(app.data_collection.external_links) == n_links - 2
+
+    def test_a_frame_that_is_not_registered_is_named(self, tmp_path):
+        rng = np.random.default_rng(2)
+        sky = np.full((70, 80), 100.0)
+        for y, x in rng.uniform(8, 60, (25, 2)):
+            yy, xx = np.indices(sky.shape)
+            sky += 5000 * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 5)
+        for i in range(5):
+            moved = np.roll(sky, 4 if i == 3 else 0, axis=1)
+            fits.writeto(tmp_path / f"f{i}.fits", rng.poisson(moved).astype(np.float32))
+        with pytest.warns(UserWarning, match="f3.*4"):
+            factories.cleaned_image_set(str(tmp_path))
 
     def test_it_comes_back_with_a_session(self, app, hit, tmp_path):
         made = load_data(str(hit), factory=factories.cleaned_image_set)

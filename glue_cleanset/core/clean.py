@@ -50,7 +50,9 @@ class CleanResult:
     noise : NoiseModel
         Gain and read noise used, and where they come from.
     scales, offsets : ndarray, (N,)
-        frame = scale * reference + offset.
+        frame = scale * reference + offset [ADU].
+    gradients : ndarray, (N, 2)
+        Slope of the offset along y and x about the centre of the frame [ADU / pixel]; 0 where the skies do not differ.
     settings : CleanSettings
         As they were used.
     warnings : tuple of str
@@ -71,6 +73,7 @@ class CleanResult:
     noise: NoiseModel
     scales: np.ndarray
     offsets: np.ndarray
+    gradients: np.ndarray
     settings: CleanSettings
     warnings: tuple[str, ...] = ()
     event_pixels: np.ndarray = field(repr=False, default=None)
@@ -127,11 +130,13 @@ def clean_image_set(
             raise CleanCancelled("cancelled; nothing was changed")
 
     report(0.0)
-    scales, offsets, patches = normalize(image_set, settings.normalize, image_set.exptime)
-    noise = fit_noise(patches, scales, offsets, image_set.gain, image_set.readnoise)
-    report(0.05)
-    outliers = find_outliers(image_set, scales, offsets, noise, settings, report)
-    cleaned = repair(image_set, outliers, scales, offsets, settings)
+    normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
+    scales, offsets = normalization.scales, normalization.offsets
+    noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
+    report(0.1)
+    outliers = find_outliers(image_set, normalization, noise, settings, report)
+    report(0.9)
+    cleaned = repair(image_set, outliers, normalization, settings)
     events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
     summary = summarize(outliers.rejected, events, image_set.names, scales, offsets)
     result = CleanResult(
@@ -144,6 +149,7 @@ def clean_image_set(
         noise=noise,
         scales=scales,
         offsets=offsets,
+        gradients=normalization.gradients,
         settings=settings,
         warnings=_warnings(summary, noise),
         event_pixels=outliers.index,

@@ -4,22 +4,21 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 from . import kernels
-from .noise import survival_factor
+from .noise import structure_above_noise, survival_factor
 
 __all__ = ["Outliers", "find_outliers"]
 
 _BLOCK_BYTES = 8 * 2**20
 _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the reference of the first pass
-# The joint test of a pixel and its strongest neighbour, in units of the high threshold: the neighbour
-# counts up to _CAP, the sum must exceed _JOINT (6 and 6.2 sigma for a high threshold of 4.5).
-_CAP = 6.0 / 4.5
-_JOINT = 6.2 / 4.5
+# The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
+# _CAP (the second strongest for less), the sum must exceed _JOINT (4.5 and 7.4 sigma for a high threshold of 4.5).
+_CAP = 1.0
+_JOINT = 7.4 / 4.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +30,6 @@ class Outliers:
     rejected : ndarray, (N, ny, nx), bool
     reference : ndarray, (ny, nx), float32
         Noise-weighted mean of the frames that survive [ADU]; NaN where no frame is good.
-    inflation : ndarray, (ny, nx), float32
-        Factor of the variance over the noise model; 1 where only noise is seen.
     index : ndarray, (K,), int64
         Flat index of each rejected pixel, ascending.
     median, mean : ndarray, (K,), float64
@@ -43,7 +40,6 @@ class Outliers:
 
     rejected: np.ndarray
     reference: np.ndarray
-    inflation: np.ndarray
     index: np.ndarray
     median: np.ndarray
     mean: np.ndarray
@@ -51,14 +47,13 @@ class Outliers:
     significance: np.ndarray
 
 
-def find_outliers(image_set, scales, offsets, noise, settings, progress):
+def find_outliers(image_set, normalization, noise, settings, progress):
     """Flag the outliers of a set.
 
     Parameters
     ----------
     image_set : ImageSet
-    scales, offsets : ndarray, (N,)
-        Of the frames.
+    normalization : Normalization
     noise : NoiseModel
     settings : CleanSettings
     progress : callable
@@ -68,57 +63,45 @@ def find_outliers(image_set, scales, offsets, noise, settings, progress):
     -------
     Outliers
     """
-    rows = _Rows(image_set, scales, offsets, noise)
-    shape = image_set.shape
-    rejected = np.zeros(shape, bool)
-    reference = np.full(shape[1:], np.nan, np.float32)
-    median, inflation = _local_scatter(rows, progress)
+    rows = _Rows(image_set, normalization, noise)
+    surroundings = _look_around(rows, noise, normalization, progress)
     if settings.detection == "noise":
-        _judge(rows, median, inflation, rejected, False, reference, settings, progress, 0.3)
-        flags = np.zeros(shape, bool)
-        _judge(rows, median, inflation, rejected, True, reference, settings, progress, 0.55, flags)
-        rejected = flags
+        rejected, reference = _judge(rows, *surroundings, settings, progress)
     else:
-        _clip(rows, rejected, settings, progress)
+        rejected, reference = _clip(rows, settings, progress), None
     if settings.grow:
-        disk = np.hypot(*np.mgrid[-settings.grow : settings.grow + 1, -settings.grow : settings.grow + 1])
-        for frame in rejected:
-            frame[:] = ndimage.binary_dilation(frame, disk <= settings.grow)
-        for y0, y1 in rows.blocks():
-            rejected[:, y0:y1] &= np.isfinite(image_set.read(slice(y0, y1)))
+        _grow(image_set, rejected, settings.grow)
     limit = settings.max_rejected or max(1, (len(rejected) - 1) // 2)
-    measured = _measure(rows, inflation, rejected)
-    if _keep_most_significant(rejected, measured, limit):
-        measured = _measure(rows, inflation, rejected)
-    if settings.detection != "noise":
-        _judge(rows, median, inflation, rejected, True, reference, settings, progress, 0.75, np.zeros(shape, bool))
-    reference[~np.isfinite(median)] = np.nan
-    progress(0.95)
-    return Outliers(rejected, reference, inflation, *measured)
+    measured = _measure(rows, *surroundings[1:], rejected)
+    dropped = _keep_most_significant(rejected, measured, limit)
+    if dropped:
+        measured = _measure(rows, *surroundings[1:], rejected)
+    if dropped or settings.grow or reference is None:
+        reference = _average(rows, *surroundings, rejected)
+    reference = reference.astype(np.float32, copy=False)
+    reference[~np.isfinite(surroundings[0])] = np.nan
+    return Outliers(rejected, reference, *measured)
 
 
 class _Rows:
     """Rows of all frames for the kernels, and what the kernels are told of each frame."""
 
-    def __init__(self, image_set, scales, offsets, noise):
+    def __init__(self, image_set, normalization, noise):
         self.image_set = image_set
-        frames = image_set.frames
         self.dtype = image_set.work_dtype
+        frames = image_set.frames
         # the frames themselves where a kernel can read them as they are
         as_they_are = frames.dtype == self.dtype and frames.dtype.isnative and frames.flags.c_contiguous
         self.frames = np.asarray(frames) if as_they_are and image_set.mask is None else None
-        a, b = noise.on_reference(scales, offsets)
+        scales = normalization.scales
+        a, b, c = noise.on_reference(scales, normalization.offsets)
         # the rounding of the values themselves is the least noise there is
-        size = np.abs(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
-        smallest = (4 * np.finfo(self.dtype).eps * np.nanmax(size, axis=(1, 2)) / scales) ** 2
-        self.scale, self.offset, self.va, self.vb, self.vmin = (
-            np.ascontiguousarray(v, self.dtype) for v in (scales, offsets, a, b, smallest)
-        )
-        self.exact = tuple(np.ascontiguousarray(v, float) for v in (scales, offsets, a, b, smallest))
-
-    @property
-    def model(self):
-        return self.scale, self.offset, self.va, self.vb, self.vmin
+        size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
+        largest = np.abs(size).max(axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
+        smallest = (4 * np.finfo(self.dtype).eps * largest / scales) ** 2
+        model = scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest
+        self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
+        self.exact = tuple(np.ascontiguousarray(v, float) for v in model)
 
     def blocks(self):
         """(first, last + 1) rows of each piece of work."""
@@ -126,99 +109,109 @@ class _Rows:
         size = int(np.clip(_BLOCK_BYTES // (n * nx * self.dtype.itemsize), 4, ny))
         return [(y, min(y + size, ny)) for y in range(0, ny, size)]
 
-    def read(self, y0, y1):
-        """Rows y0 ... y1 of all frames as a C-contiguous array, and at which of its rows they begin."""
+    def read(self, y0, y1, rim=0):
+        """(frames, row0, row1, top, first, last): a C-contiguous array that holds rows y0 ... y1 of all frames as
+        its rows row0 ... row1, with `rim` more on either side where there are any; its first row is row `top` of the
+        image, and it holds the rows first ... last."""
+        ny = self.image_set.shape[1]
         if self.frames is not None:
-            return self.frames, y0
-        return self.image_set.read(slice(y0, y1)), 0
+            return self.frames, y0, y1, 0, 0, ny
+        first, last = max(y0 - rim, 0), min(y1 + rim, ny)
+        return self.image_set.read(slice(first, last)), y0 - first, y1 - first, first, first, last
 
-    def work(self, function, progress, begin, end):
+    def work(self, function, progress=None, begin=0.0, end=0.0):
         """function(y0, y1) for each piece, on all cores."""
         blocks = self.blocks()
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             tasks = [pool.submit(function, *block) for block in blocks]
             try:
                 for done, task in enumerate(tasks, start=1):
                     task.result()
-                    progress(begin + (end - begin) * done / len(blocks))
+                    if progress is not None:
+                        progress(begin + (end - begin) * done / len(blocks))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
 
-def _local_scatter(rows, progress):
-    """The median image, and by how much the scatter about it exceeds the noise model in each neighbourhood."""
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _look_around(rows, noise, normalization, progress):
+    """The median image; by how much the scatter about it exceeds the noise model in each neighbourhood (factor of the
+    variance, never below 1); the squared range of the median around each pixel. Each (ny, nx)."""
     n, ny, nx = rows.image_set.shape
-    median = np.empty((ny, nx), rows.dtype)
-    scatter = np.empty((ny, nx), rows.dtype)
-    lows, highs = _median_network(n)
+    median, scatter, local, structure = np.empty((4, ny, nx), rows.dtype)
+    network = kernels.median_network(n)
+    window = kernels.median_network(25)
     drop = 1 + n // 64
 
-    def piece(y0, y1):
-        frames, first = rows.read(y0, y1)
-        kernels.stack_scatter(
-            frames, first, first + y1 - y0, *rows.model, lows, highs, drop, median[y0:y1], scatter[y0:y1]
-        )
+    def first(y0, y1):
+        frames, row0, row1, top, _, _ = rows.read(y0, y1)
+        kernels.stack_scatter(frames, row0, row1, top, rows.model, *network, drop, median[y0:y1], scatter[y0:y1])
 
-    rows.work(piece, progress, 0.05, 0.25)
-    scatter[~np.isfinite(scatter)] = np.nan
-    typical = np.nanmedian(scatter) if np.isfinite(scatter).any() else np.nan
-    scatter[np.isnan(scatter)] = typical
-    local = ndimage.uniform_filter(ndimage.median_filter(scatter, 5, mode="nearest"), 3, mode="nearest")
-    typical = np.median(local)
-    inflation = np.ones((ny, nx), rows.dtype)
-    if np.isfinite(typical) and typical > 0:
-        np.maximum(local / typical, 1, out=inflation)
-    progress(0.3)
-    return median, inflation
+    rows.work(first, progress, 0.1, 0.4)
+    finite = np.isfinite(scatter)
+    if not finite.all():
+        scatter[~finite] = np.median(scatter[finite]) if finite.any() else 1
+    level = _sky(median)
+    variance = np.mean(np.maximum(noise.floor + noise.slope * level, 0) / normalization.scales**2)
+
+    def second(y0, y1):
+        local[y0:y1] = kernels.surroundings(scatter, y0, y1, *window, 12, False)
+        spread = kernels.surroundings(median, y0, y1, *window, 12, True)
+        structure[y0:y1] = structure_above_noise(spread, variance, n)
+
+    rows.work(second, progress, 0.4, 0.45)
+    inflation = ndimage.uniform_filter(local, 3, mode="nearest")
+    typical = _sky(inflation)
+    if typical > 0:
+        inflation /= typical
+        np.maximum(inflation, 1, out=inflation)
+    else:
+        inflation[:] = 1
+    return median, inflation, structure
 
 
-def _judge(rows, median, inflation, left_out, use_left_out, reference, settings, progress, begin, flags=None):
+def _sky(image):
+    """The typical value of an image, from a tenth of a million of its pixels."""
+    values = image.reshape(-1)[:: max(1, image.size // 100_000)]
+    values = values[np.isfinite(values)]
+    return np.median(values) if values.size else 0.0
+
+
+def _judge(rows, median, inflation, structure, settings, progress):
     dtype = rows.dtype.type
-    high = tuple(map(dtype, settings.high_pair)) if settings.detection == "noise" else (dtype(np.inf),) * 2
-    low = tuple(map(dtype, settings.low_pair)) if settings.detection == "noise" else high
+    shape = rows.image_set.shape
+    high, low = (tuple(map(dtype, pair)) for pair in (settings.high_pair, settings.low_pair))
     joint = tuple(dtype(_JOINT * h) for h in high)
     cap = tuple(dtype(_CAP * h) for h in high)
-    keep = dtype(_SURVIVE**2 * survival_factor(len(left_out)))
-    ny = median.shape[0]
-    flags = left_out if flags is None else flags
+    keep = dtype(_SURVIVE**2 * survival_factor(shape[0]))
+    flags = np.zeros(shape, bool)
+    reference = np.empty(shape[1:], rows.dtype)
 
     def piece(y0, y1):
-        # one more row on either side: neighbours have a say
-        a, b = max(y0 - 1, 0), min(y1 + 1, ny)
-        if rows.frames is not None:
-            frames, first, (a, b) = rows.frames, y0, (0, ny)
-        else:
-            frames, first = rows.read(a, b)[0], y0 - a
+        frames, row0, row1, top, a, b = rows.read(y0, y1, rim=2)
+        parts = median[a:b], inflation[a:b], structure[a:b]
         kernels.judge(
-            frames,
-            first,
-            first + y1 - y0,
-            *rows.model,
-            keep,
-            median[a:b],
-            inflation[a:b],
-            left_out[:, a:b],
-            use_left_out,
-            high,
-            low,
-            joint,
-            cap,
-            reference[a:b],
-            flags[:, a:b],
+            frames, row0, row1, top, rows.model, keep, *parts, high, low, joint, cap, reference[a:b], flags[:, a:b]
         )
 
-    rows.work(piece, progress, begin, begin + 0.2)
+    rows.work(piece, progress, 0.45, 0.85)
+    return flags, reference
 
 
-def _clip(rows, rejected, settings, progress):
+def _clip(rows, settings, progress):
     """The detections that look at the scatter of each pixel's own samples, on frames brought to one scale."""
     from astropy.stats import mad_std, sigma_clip
 
-    scale, offset = (v[:, None, None] for v in (rows.scale, rows.offset))
+    rejected = np.zeros(rows.image_set.shape, bool)
+    scale, origin, gy, gx = (v[:, None, None] for v in rows.model[:4])
     blocks = rows.blocks()
     for k, (y0, y1) in enumerate(blocks):
-        z = (rows.image_set.read(slice(y0, y1)) - offset) / scale
+        y, x = np.mgrid[y0:y1, : rejected.shape[2]].astype(rows.dtype)
+        z = (rows.image_set.read(slice(y0, y1)) - (origin + gy * y + gx * x)) / scale
         good = np.isfinite(z)
         if settings.detection == "minmax":
             found = (z == np.where(good, z, np.inf).min(axis=0)) | (z == np.where(good, z, -np.inf).max(axis=0))
@@ -235,40 +228,54 @@ def _clip(rows, rejected, settings, progress):
                     axis=0,
                 ).mask
         rejected[:, y0:y1] = found & good
-        progress(0.3 + 0.4 * (k + 1) / len(blocks))
+        progress(0.45 + 0.4 * (k + 1) / len(blocks))
+    return rejected
 
 
-def _measure(rows, inflation, rejected):
+def _grow(image_set, rejected, distance):
+    disk = np.hypot(*np.mgrid[-distance : distance + 1, -distance : distance + 1]) <= distance
+    for i, frame in enumerate(rejected):
+        frame[:] = ndimage.binary_dilation(frame, disk) & np.isfinite(image_set.frames[i])
+        if image_set.mask is not None:
+            frame &= ~image_set.mask[i]
+
+
+def _average(rows, median, inflation, structure, rejected):
+    reference = np.empty(median.shape, rows.dtype)
+
+    def piece(y0, y1):
+        frames, row0, row1, top, _, _ = rows.read(y0, y1)
+        parts = [part[..., y0:y1, :] for part in (median, inflation, structure, rejected)]
+        kernels.average(frames, row0, row1, top, rows.model, *parts, reference[y0:y1])
+
+    rows.work(piece)
+    return reference
+
+
+def _measure(rows, inflation, structure, rejected):
     """index, median, mean, residual, significance of every rejected pixel; sparse."""
     index = np.flatnonzero(rejected)
     frame, row, column = np.unravel_index(index, rejected.shape)
-    median, mean, noise = np.full((3, index.size), np.nan)
-    survivors = np.zeros(index.size, int)
+    measured = np.full((3, index.size), np.nan)
     by_row = np.argsort(row, kind="stable")
-    for y0, y1 in rows.blocks():
-        here = by_row[slice(*np.searchsorted(row[by_row], (y0, y1)))]
+    edges = row[by_row]
+
+    def piece(y0, y1):
+        here = by_row[slice(*np.searchsorted(edges, (y0, y1)))]
         if not here.size:
-            continue
-        frames, first = rows.read(y0, y1)
-        out = [np.empty(here.size) for _ in range(3)] + [np.empty(here.size, np.int64)]
-        kernels.measure(
-            frames,
-            first,
-            *rows.exact,
-            inflation[y0:y1],
-            rejected[:, y0:y1],
-            frame[here],
-            row[here] - y0,
-            column[here],
-            *out,
-        )
-        for whole, part in zip((median, mean, noise, survivors), out, strict=True):
-            whole[here] = part
+            return
+        frames, row0, _, top, _, _ = rows.read(y0, y1)
+        parts = inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1]
+        result = np.empty((3, here.size))
+        kernels.measure(frames, row0, top, rows.exact, *parts, frame[here], row[here] - y0, column[here], *result)
+        measured[:, here] = result
+
+    rows.work(piece)
+    median, mean, noise = measured
+    scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
     value = rows.image_set.frames.reshape(-1)[index].astype(float)
-    z = (value - rows.exact[1][frame]) / rows.exact[0][frame]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        significance = np.where(z == mean, 0, (z - mean) / noise)
-    return index, median, mean, (z - mean) * rows.exact[0][frame], significance
+    z = (value - (origin + gy * row + gx * column)) / scale
+    return index, median, mean, (z - mean) * scale, np.where(z == mean, 0, (z - mean) / noise)
 
 
 def _keep_most_significant(rejected, measured, limit):
@@ -283,28 +290,3 @@ def _keep_most_significant(rejected, measured, limit):
     rank = np.arange(order.size) - np.maximum.accumulate(np.where(first, np.arange(order.size), 0))
     rejected.reshape(-1)[index[order[rank >= limit]]] = False
     return True
-
-
-@lru_cache(maxsize=64)
-def _median_network(n):
-    """Exchanges (low, high) that bring the middle of n values into place: Batcher's odd-even merge sort
-    (1968, doi:10.1145/1468075.1468121) without the exchanges that do not reach the middle."""
-    exchanges = []
-    p = 1
-    while p < n:
-        k = p
-        while k >= 1:
-            for j in range(k % p, n - k, 2 * k):
-                for i in range(min(k, n - j - k)):
-                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        exchanges.append((i + j, i + j + k))
-            k //= 2
-        p *= 2
-    needed = {0} if n == 2 else {(n - 1) // 2, n // 2}
-    used = []
-    for low, high in reversed(exchanges):
-        if low in needed or high in needed:
-            needed |= {low, high}
-            used.append((low, high))
-    pairs = np.array(used[::-1], dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0].copy(), pairs[:, 1].copy()

@@ -3,56 +3,54 @@
 Common arguments
     frames : (N, rows, nx) float32 or float64, NaN or infinite = not to be used
     row0, row1 : the rows of `frames` to work on
-    scale, offset : (N,) z = (frame - offset) / scale
-    va, vb : (N,) variance of z at the reference level m is max(va + vb * m, vmin)
+    top : which row of the image the first row of `frames` is
+    model : scale, origin, gy, gx, va, vb, vc, vmin, each (N,) of the dtype of `frames`
+        z = (frame - origin - gy * y - gx * x) / scale; its variance at the reference level m is
+        v = max(va + vb * m, vmin), and with what the surroundings tell max(v * inflation, v + vc * structure)
+    inflation, structure : (rows, nx) factor of the variance; squared range of the reference around each pixel
 """
+
+from functools import lru_cache
 
 import numba
 import numpy as np
 
-_JIT = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "boundscheck": False}
+_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
+_jit = numba.njit(**_OPTIONS)
+_inline = numba.njit(**_OPTIONS, inline="always")
+
+# a neighbour's neighbour counts for less in the joint test
+SECOND = 0.15
 
 
-@numba.njit(**_JIT)
-def _variance(va, vb, vmin, level):
-    v = va + vb * level
-    return v if v > vmin else vmin
+@_jit
+def _exchange(values, lows, highs, width):
+    """Bring values[:, x] into the order that the network of exchanges gives, for each x < width."""
+    for k in range(len(lows)):
+        lo, hi = values[lows[k]], values[highs[k]]
+        for x in range(width):
+            p, q = lo[x], hi[x]
+            lo[x] = p if p < q else q
+            hi[x] = q if p < q else p
 
 
-@numba.njit(**_JIT)
-def _median_of_good(z, n):
-    """Median of the finite values among z[:n], and how many they are; of two values the lower one."""
-    good = np.empty(n, z.dtype)
-    k = 0
-    for i in range(n):
-        if np.isfinite(z[i]):
-            good[k] = z[i]
-            k += 1
-    if k == 0:
-        return z.dtype.type(np.nan), 0
-    good = np.sort(good[:k])
-    if k == 2:
-        return good[0], 2
-    if k % 2:
-        return good[k // 2], k
-    return z.dtype.type(0.5) * (good[k // 2 - 1] + good[k // 2]), k
-
-
-@numba.njit(**_JIT)
-def stack_scatter(frames, row0, row1, scale, offset, va, vb, vmin, lows, highs, drop, median, scatter):
+@_jit
+def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, scatter):
     """Median of every pixel through the set, and its mean square normalised residual.
 
     `lows`, `highs` are the exchanges of a network that brings the middle values into place; `drop` is how many of the
     largest residuals are left out. Results go to the rows of `median` and `scatter`, (row1 - row0, nx).
     """
     n, _, nx = frames.shape
+    scale, origin, gy, gx, va, vb, _, vmin = model
     dtype = frames.dtype.type
     piece = 256
     z = np.empty((n, piece), frames.dtype)
     order = np.empty((n, piece), frames.dtype)
-    top = np.empty((drop, piece), frames.dtype)
+    largest = np.empty((drop, piece), frames.dtype)
     total = np.empty(piece, frames.dtype)
     bad = np.empty(piece, np.bool_)
+    spare = np.empty(n, frames.dtype)
     middle, even = n // 2, n % 2 == 0
     rscale = 1 / scale
     for row in range(row0, row1):
@@ -60,20 +58,17 @@ def stack_scatter(frames, row0, row1, scale, offset, va, vb, vmin, lows, highs, 
             width = min(piece, nx - x0)
             bad[:] = False
             for i in range(n):
-                zi, oi, source, o, r = z[i], order[i], frames[i, row], offset[i], rscale[i]
+                zi, oi, source, r = z[i], order[i], frames[i, row, x0 : x0 + width], rscale[i]
+                o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                 for x in range(width):
-                    v = (source[x0 + x] - o) * r
+                    v = (source[x] - (o + g * dtype(x))) * r
                     fine = np.abs(v) < np.inf
                     bad[x] |= not fine
                     zi[x] = v
                     oi[x] = v if fine else dtype(np.inf)
-            for k in range(len(lows)):
-                lo, hi = order[lows[k]], order[highs[k]]
-                for x in range(width):
-                    p, q = lo[x], hi[x]
-                    lo[x] = p if p < q else q
-                    hi[x] = q if p < q else p
+            _exchange(order, lows, highs, width)
             m = median[row - row0, x0 : x0 + width]
+            q = scatter[row - row0, x0 : x0 + width]
             if n == 2:
                 for x in range(width):
                     m[x] = order[0, x]
@@ -83,20 +78,19 @@ def stack_scatter(frames, row0, row1, scale, offset, va, vb, vmin, lows, highs, 
             else:
                 for x in range(width):
                     m[x] = order[middle, x]
-            q = scatter[row - row0, x0 : x0 + width]
             total[:] = 0
-            top[:] = 0
+            largest[:] = 0
             for i in range(n):
                 zi, a, b, floor = z[i], va[i], vb[i], vmin[i]
                 for x in range(width):
                     r = zi[x] - m[x]
                     v = a + b * m[x]
                     v = v if v > floor else floor
-                    chi = r * r / v if v > 0 else dtype(0)
+                    chi = r * r / v
                     total[x] += chi
                     for k in range(drop):
-                        t = top[k, x]
-                        top[k, x] = t if t > chi else chi
+                        t = largest[k, x]
+                        largest[k, x] = t if t > chi else chi
                         chi = chi if t > chi else t
             if n == 2:
                 for x in range(width):
@@ -105,191 +99,352 @@ def stack_scatter(frames, row0, row1, scale, offset, va, vb, vmin, lows, highs, 
                 for x in range(width):
                     s = total[x]
                     for k in range(drop):
-                        s -= top[k, x]
+                        s -= largest[k, x]
                     q[x] = s / dtype(n - drop)
             for x in range(width):
                 if bad[x]:
-                    m[x], good = _median_of_good(z[:, x], n)
-                    q[x] = _scatter_of_good(z[:, x], m[x], good, va, vb, vmin, drop)
+                    m[x], q[x] = _few(z[:, x], spare, va, vb, vmin)
 
 
-@numba.njit(**_JIT)
-def _scatter_of_good(z, m, good, va, vb, vmin, drop):
+@_jit
+def _few(z, spare, va, vb, vmin):
+    """Median and scatter where some of the samples are not to be used."""
     dtype = z.dtype.type
-    total, largest = dtype(0), dtype(0)
+    good = 0
+    for value in z:
+        if np.abs(value) < np.inf:
+            k = good
+            while k > 0 and spare[k - 1] > value:
+                spare[k] = spare[k - 1]
+                k -= 1
+            spare[k] = value
+            good += 1
+    if good == 0:
+        return dtype(np.nan), dtype(np.nan)
+    m = spare[0] if good == 2 else dtype(0.5) * (spare[(good - 1) // 2] + spare[good // 2])
     if good < 3:
-        return dtype(np.nan)
+        return m, dtype(np.nan)
+    total, largest = dtype(0), dtype(0)
     for i in range(len(z)):
         r = z[i] - m
-        if np.isfinite(r):
-            v = _variance(va[i], vb[i], vmin[i], m)
-            chi = r * r / v if v > 0 else dtype(0)
+        if np.abs(r) < np.inf:
+            chi = r * r / max(va[i] + vb[i] * m, vmin[i])
             total += chi
             largest = max(largest, chi)
-    return (total - largest) / dtype(good - 1)
+    return m, (total - largest) / dtype(good - 1)
 
 
-@numba.njit(**_JIT)
-def _row_significance(
-    frames, row, scale, offset, va, vb, vmin, keep, median, inflation, left_out, use_left_out, significance, reference
-):
-    """Significance of every frame's pixels of one row against the mean of the other frames that survive there."""
-    n, _, nx = frames.shape
-    dtype = frames.dtype.type
+@_jit
+def surroundings(image, row0, row1, lows, highs, middle, high_minus_low):
+    """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; or, with
+    `high_minus_low`, the range of the 3 x 3 pixels around it."""
+    ny, nx = image.shape
     piece = 256
-    r = np.empty((n, piece), frames.dtype)
-    w = np.empty((n, piece), frames.dtype)
-    weight = np.empty(piece, frames.dtype)
-    mean = np.empty(piece, frames.dtype)
-    rscale = 1 / scale
-    for x0 in range(0, nx, piece):
-        width = min(piece, nx - x0)
-        m = median[x0 : x0 + width]
-        factor = inflation[x0 : x0 + width]
-        weight[:] = 0
-        mean[:] = 0
-        for i in range(n):
-            ri, wi, source, o, s = r[i], w[i], frames[i, row], offset[i], rscale[i]
-            a, b, floor = va[i], vb[i], vmin[i]
-            out = left_out[i, row]
-            for x in range(width):
-                d = (source[x0 + x] - o) * s - m[x]
-                v = a + b * m[x]
-                v = (v if v > floor else floor) * factor[x]
-                survives = not out[x0 + x] if use_left_out else d * d <= keep * v
-                fine = np.abs(d) < np.inf
-                u = dtype(1) / v if v > 0 else dtype(0)
-                u = u if survives and fine else dtype(0)
-                ri[x] = d
-                wi[x] = u
-                weight[x] += u
-                mean[x] += u * (d if u > 0 else dtype(0))
-        for x in range(width):
-            reference[x0 + x] = m[x] + (mean[x] / weight[x] if weight[x] > 0 else dtype(0))
-        for i in range(n):
-            ri, wi, sig = r[i], w[i], significance[i]
-            a, b, floor = va[i], vb[i], vmin[i]
-            for x in range(width):
-                v = a + b * m[x]
-                v = (v if v > floor else floor) * factor[x]
-                others = weight[x] - wi[x]
-                # what is left after subtracting the frame's own weight may be rounding only
-                alone = others <= dtype(1e-5) * weight[x]
-                others = dtype(1) if alone else others
-                ref = (mean[x] - (wi[x] * ri[x] if wi[x] > 0 else dtype(0))) / others
-                value = (ri[x] - ref) / np.sqrt(v + dtype(1) / others)
-                sig[x0 + x] = value if np.abs(value) < np.inf and not alone else dtype(0)
+    result = np.empty((row1 - row0, nx), image.dtype)
+    reach = 1 if high_minus_low else 2
+    values = np.empty(((2 * reach + 1) ** 2, piece), image.dtype)
+    for row in range(row0, row1):
+        for x0 in range(0, nx, piece):
+            width = min(piece, nx - x0)
+            k = 0
+            for dy in range(-reach, reach + 1):
+                source = image[min(max(row + dy, 0), ny - 1)]
+                for dx in range(-reach, reach + 1):
+                    for x in range(width):
+                        values[k, x] = source[min(max(x0 + x + dx, 0), nx - 1)]
+                    k += 1
+            out = result[row - row0, x0 : x0 + width]
+            if high_minus_low:
+                for x in range(width):
+                    lo, hi = values[0, x], values[0, x]
+                    for j in range(1, k):
+                        v = values[j, x]
+                        lo = v if v < lo else lo
+                        hi = v if v > hi else hi
+                    out[x] = hi - lo
+            else:
+                _exchange(values, lows, highs, width)
+                out[:] = values[middle, :width]
+    return result
 
 
-@numba.njit(**_JIT)
-def judge(
-    frames,
-    row0,
-    row1,
-    scale,
-    offset,
-    va,
-    vb,
-    vmin,
-    keep,
-    median,
-    inflation,
-    left_out,
-    use_left_out,
-    high,
-    low,
-    joint,
-    cap,
-    reference,
-    flags,
+@_inline
+def _variance(a, b, c, floor, level, inflation, structure):
+    v = a + b * level
+    v = v if v > floor else floor
+    p, q = v * inflation, v + c * structure
+    return p if p > q else q
+
+
+@_inline
+def _on_reference(frames, i, row, top, x, model):
+    scale, origin, gy, gx = model[:4]
+    dtype = scale.dtype.type
+    return (dtype(frames[i, row, x]) - (origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x))) / scale[i]
+
+
+@_jit
+def _significance(
+    frames, row, top, x0, x1, model, keep, median, inflation, structure, work, significance, left, reference
 ):
-    """Flag the pixels that deviate. All rows of `frames` are read (those outside row0 ... row1 as neighbours);
-    `flags`, `reference`, `median`, `inflation`, `left_out` have the rows of `frames`.
+    """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
+    there; `left` counts the frames that do not. Results begin at element 0."""
+    n = len(frames)
+    scale, origin, gy, gx, va, vb, vc, vmin = model
+    dtype = frames.dtype.type
+    width = x1 - x0
+    r, u, weight, mean = work[0], work[1], work[2, 0, :width], work[2, 1, :width]
+    m, factor, light = median[x0:x1], inflation[x0:x1], structure[x0:x1]
+    weight[:] = 0
+    mean[:] = 0
+    left[:width] = 0
+    for i in range(n):
+        ri, ui, source = r[i, :width], u[i, :width], frames[i, row, x0:x1]
+        s, a, b, c, floor = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i]
+        o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
+        for x in range(width):
+            d = (source[x] - (o + g * dtype(x))) * s - m[x]
+            v = _variance(a, b, c, floor, m[x], factor[x], light[x])
+            survives = d * d <= keep * v
+            w = dtype(1) / v
+            ri[x] = d
+            # the sign tells whether the frame is part of the mean
+            ui[x] = w if survives else -w
+            weight[x] += w if survives else dtype(0)
+            mean[x] += w * d if survives else dtype(0)
+            left[x] += dtype(0) if survives else dtype(1)
+    for x in range(width):
+        mean[x] = mean[x] / weight[x] if weight[x] > 0 else dtype(0)
+        reference[x] = m[x] + mean[x]
+    for i in range(n):
+        ri, ui, sig = r[i, :width], u[i, :width], significance[i]
+        for x in range(width):
+            # (r - mean of the others) / sqrt(own variance + variance of that mean), multiplied out
+            w = np.abs(ui[x])
+            others = weight[x] - ui[x] if ui[x] > 0 else weight[x] + w
+            factor2 = w * weight[x] / others
+            value = (ri[x] - mean[x]) * np.sqrt(factor2)
+            # nothing but rounding is left where a frame stands alone
+            fine = (others > dtype(1e-4) * weight[x]) & (weight[x] > 0) & (np.abs(value) < np.inf)
+            sig[x] = value if fine else dtype(0)
 
-    `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low` where its
-    significance and that of its strongest neighbour, counted to `cap`, exceed `joint` together.
+
+@_jit
+def _significance_again(frames, row, top, x, model, median, inflation, structure, flagged, significance):
+    """The same for one pixel of every frame, now with just the flagged frames left out; returns the reference."""
+    n = len(frames)
+    va, vb, vc, vmin = model[4:]
+    dtype = frames.dtype.type
+    m = median[x]
+    weight, mean = dtype(0), dtype(0)
+    for i in range(n):
+        d = _on_reference(frames, i, row, top, x, model) - m
+        if not flagged[i] and np.abs(d) < np.inf:
+            w = dtype(1) / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
+            weight += w
+            mean += w * d
+    if weight == 0:
+        significance[:] = 0
+        return m
+    mean /= weight
+    for i in range(n):
+        d = _on_reference(frames, i, row, top, x, model) - m
+        w = dtype(1) / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
+        others = weight + w if flagged[i] else weight - w
+        fine = (others > dtype(1e-4) * weight) & (np.abs(d) < np.inf)
+        significance[i] = (d - mean) * np.sqrt(w * weight / others) if fine else dtype(0)
+    return m + mean
+
+
+@_jit
+def _outlier(above, centre, below, x, high, low, joint, cap):
+    """Is pixel x of the row `centre` of one frame an outlier? Rows of significance, with a rim."""
+    s = centre[x]
+    if s > low[0]:
+        sign, side = 1, 0
+    elif s < -low[1]:
+        sign, side = -1, 1
+    else:
+        return False
+    s = sign * s
+    if s > high[side]:
+        return True
+    first, second = s * 0, s * 0
+    for k in range(9):
+        if k == 4:
+            continue
+        line = above if k < 3 else centre if k < 6 else below
+        v = min(sign * line[x + k % 3 - 1], cap[side])
+        if v > first:
+            first, second = v, first
+        elif v > second:
+            second = v
+    return s + first + centre.dtype.type(SECOND) * second > joint[side]
+
+
+@_jit
+def judge(frames, row0, row1, top, model, keep, median, inflation, structure, high, low, joint, cap, reference, flags):
+    """Flag the pixels of the rows row0 ... row1 that deviate, in two passes.
+
+    The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
+    the first flagged. All rows of `frames` may be read, as neighbours have a say; `median`, `inflation`, `structure`,
+    `reference` and `flags` have the rows of `frames`.
+
+    `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low`, where it and
+    its strongest neighbours, each counted to `cap`, exceed `joint` together.
     """
     n, rows, nx = frames.shape
-    # three rows at a time, with a rim of zeros
-    ring = np.zeros((3, n, nx + 2), frames.dtype)
-    spare = np.empty(nx, median.dtype)
-    for row in range(row0 - 1, row1 + 1):
-        here = ring[row % 3]
-        if row < 0 or row >= rows:
-            here[:] = 0
-        else:
-            inside = row0 <= row < row1
-            _row_significance(
-                frames,
-                row,
-                scale,
-                offset,
-                va,
-                vb,
-                vmin,
-                keep,
-                median[row],
-                inflation[row],
-                left_out,
-                use_left_out,
-                here[:, 1 : nx + 1],
-                reference[row] if inside else spare,
+    # tiles whose rows stay in the cache
+    tile = min(max(65536 // n, 64), nx)
+    wide = tile + 4
+    first = np.zeros((3, n, wide + 2), frames.dtype)
+    second = np.zeros((3, n, wide + 2), frames.dtype)
+    work = np.empty((3, max(n, 2), wide), frames.dtype)
+    left = np.zeros((3, wide), frames.dtype)
+    found = np.zeros((n, wide), np.bool_)
+    some = np.zeros(wide, np.bool_)
+    means = np.empty((3, wide), frames.dtype)
+    for x0 in range(0, nx, tile):
+        x1 = min(x0 + tile, nx)
+        # two more columns on either side, where there are any; column 0 of the rings is a rim
+        a, b = max(x0 - 2, 0), min(x1 + 2, nx)
+        width = b - a
+        first[:] = 0
+        second[:] = 0
+        for row in range(row0 - 2, row1 + 2):
+            here = first[row % 3]
+            if 0 <= row < rows:
+                _significance(
+                    frames,
+                    row,
+                    top,
+                    a,
+                    b,
+                    model,
+                    keep,
+                    median[row],
+                    inflation[row],
+                    structure[row],
+                    work,
+                    here[:, 1:],
+                    left[row % 3],
+                    means[row % 3],
+                )
+            else:
+                here[:] = 0
+                left[row % 3] = 0
+            y = row - 1
+            if y >= row0 - 1:
+                above, centre, below = first[(y - 1) % 3], first[y % 3], first[(y + 1) % 3]
+                again = second[y % 3]
+                some[:width] = left[y % 3, :width] > 0
+                for i in range(n):
+                    mine, ci, ai = found[i], centre[i], again[i]
+                    for x in range(width):
+                        s = ci[x + 1]
+                        ai[x + 1] = s
+                        mine[x] = False
+                        if (s > low[0] or s < -low[1]) and _outlier(
+                            above[i], ci, below[i], x + 1, high, low, joint, cap
+                        ):
+                            mine[x] = True
+                            some[x] = True
+                if 0 <= y < rows:
+                    for x in range(width):
+                        if some[x]:
+                            means[y % 3, x] = _significance_again(
+                                frames,
+                                y,
+                                top,
+                                a + x,
+                                model,
+                                median[y],
+                                inflation[y],
+                                structure[y],
+                                found[:, x],
+                                again[:, x + 1],
+                            )
+                    if row0 <= y < row1:
+                        reference[y, x0:x1] = means[y % 3, x0 - a : x1 - a]
+            y = row - 2
+            if y >= row0:
+                above, centre, below = second[(y - 1) % 3], second[y % 3], second[(y + 1) % 3]
+                for i in range(n):
+                    ci = centre[i]
+                    for x in range(x0 - a + 1, x1 - a + 1):
+                        s = ci[x]
+                        if (s > low[0] or s < -low[1]) and _outlier(above[i], ci, below[i], x, high, low, joint, cap):
+                            flags[i, y, a + x - 1] = True
+
+
+@_jit
+def average(frames, row0, row1, top, model, median, inflation, structure, rejected, reference):
+    """Noise-weighted mean of the frames that are not rejected; all arrays but `frames` begin at row0."""
+    n, _, nx = frames.shape
+    dtype = frames.dtype.type
+    spare = np.empty(n, frames.dtype)
+    for y in range(row1 - row0):
+        for x in range(nx):
+            reference[y, x] = _significance_again(
+                frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
             )
-        y = row - 1
-        if y < row0:
-            continue
-        above, centre, below = ring[(y - 1) % 3], ring[y % 3], ring[(y + 1) % 3]
-        for i in range(n):
-            for x in range(1, nx + 1):
-                s = centre[i, x]
-                if s > low[0]:
-                    sign, side = 1, 0
-                elif s < -low[1]:
-                    sign, side = -1, 1
-                else:
-                    continue
-                s = sign * s
-                if s <= high[side]:
-                    best = max(sign * centre[i, x - 1], sign * centre[i, x + 1])
-                    for k in range(x - 1, x + 2):
-                        best = max(best, max(sign * above[i, k], sign * below[i, k]))
-                    if s + min(best, cap[side]) <= joint[side]:
-                        continue
-                flags[i, y, x - 1] = True
+            if np.isnan(median[y, x]):
+                reference[y, x] = dtype(np.nan)
 
 
-@numba.njit(**_JIT)
-def measure(
-    frames, row0, scale, offset, va, vb, vmin, inflation, rejected, frame, row, column, median, mean, noise, survivors
-):
+@_jit
+def measure(frames, row0, top, model, inflation, structure, rejected, frame, row, column, median, mean, noise):
     """For each rejected pixel: median and noise-weighted mean of the frames that survive at it, as z, and the noise
-    of the difference to the mean. In double precision, whatever the frames are."""
+    of the difference to the mean; NaN where no frame does. In double precision, whatever the frames are."""
     n = len(frames)
+    va, vb, vc, vmin = model[4:]
     z = np.empty(n)
     for k in range(len(frame)):
         y, x = row[k], column[k]
         count = 0
         for i in range(n):
-            v = (np.float64(frames[i, row0 + y, x]) - offset[i]) / scale[i]
-            if np.isfinite(v) and not rejected[i, y, x]:
+            v = _on_reference(frames, i, row0 + y, top, x, model)
+            if np.abs(v) < np.inf and not rejected[i, y, x]:
                 z[count] = v
                 count += 1
-        survivors[k] = count
         if count == 0:
             median[k] = mean[k] = noise[k] = np.nan
             continue
         ordered = np.sort(z[:count])
         m = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-        sum_w, sum_wr = 0.0, 0.0
+        weight, total = 0.0, 0.0
         for i in range(n):
-            v = (np.float64(frames[i, row0 + y, x]) - offset[i]) / scale[i]
-            if np.isfinite(v) and not rejected[i, y, x]:
-                variance = _variance(va[i], vb[i], vmin[i], m) * inflation[y, x]
-                w = 1 / variance if variance > 0 else 1.0
-                sum_w += w
-                sum_wr += w * (v - m)
-        median[k] = m
-        mean[k] = m + sum_wr / sum_w
+            v = _on_reference(frames, i, row0 + y, top, x, model)
+            if np.abs(v) < np.inf and not rejected[i, y, x]:
+                w = 1 / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[y, x], structure[y, x])
+                weight += w
+                total += w * (v - m)
         i = frame[k]
-        variance = _variance(va[i], vb[i], vmin[i], m) * inflation[y, x]
-        noise[k] = np.sqrt(variance + 1 / sum_w) if variance > 0 else 0.0
+        median[k] = m
+        mean[k] = m + total / weight
+        noise[k] = np.sqrt(_variance(va[i], vb[i], vc[i], vmin[i], m, inflation[y, x], structure[y, x]) + 1 / weight)
+
+
+@lru_cache(maxsize=64)
+def median_network(n):
+    """Exchanges (low, high) that bring the middle of n values into place: Batcher's odd-even merge sort
+    (1968, doi:10.1145/1468075.1468121) without the exchanges that do not reach the middle. Two (K,) arrays."""
+    exchanges = []
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(min(k, n - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        exchanges.append((i + j, i + j + k))
+            k //= 2
+        p *= 2
+    needed = {(n - 1) // 2, n // 2}
+    used = []
+    for low, high in reversed(exchanges):
+        if low in needed or high in needed:
+            needed |= {low, high}
+            used.append((low, high))
+    pairs = np.array(used[::-1], dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from .normalize import column_median
+from .normalize import stack_median
 
-__all__ = ["NoiseModel", "fit_noise"]
+__all__ = ["NoiseModel", "fit_noise", "structure_above_noise"]
 
+_SAMPLES = 600_000
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
+_PEDESTAL = 0.1  # a given noise model that exceeds the scatter by this share at the sky tells of a pedestal
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,8 @@ class NoiseModel:
         ``'given'``, ``'fitted'``, or ``'unknown'`` where the set holds too little to fit one.
     floor, slope : ndarray, (N,)
         What the cleaning works with: variance [ADU^2] = floor + slope * level [ADU].
+    mismatch : ndarray, (N,)
+        By which share of its surroundings' range a frame differs from the others on stars: seeing, registration.
     message : str
         What a person should know about the fit; empty where all is well.
     """
@@ -35,29 +40,31 @@ class NoiseModel:
     readnoise_source: str
     floor: np.ndarray
     slope: np.ndarray
+    mismatch: np.ndarray
     message: str = ""
 
     def on_reference(self, scales, offsets):
-        """The variance of z = (frame - offset) / scale at the reference level m, as (a, b) of a + b * m."""
-        return (self.floor + self.slope * offsets) / scales**2, self.slope / scales
+        """(a, b, c), each (N,): the variance of z = (frame - offset) / scale is a + b * reference + c * structure."""
+        return (self.floor + self.slope * offsets) / scales**2, self.slope / scales, self.mismatch**2
 
     def sigma(self, level):
         """Noise [ADU] of each frame at a level [ADU], (N,)."""
         return np.sqrt(np.maximum(self.floor + self.slope * level, 0))
 
 
-def fit_noise(patches, scales, offsets, gain=None, readnoise=None):
+def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     """Gain and read noise from the scatter of the frames about each other, as a function of the level.
 
     The photon transfer curve (Janesick 2007, Photon Transfer, doi:10.1117/3.725073) over a sample of the set: every
     frame against the mean of the others that survive at that pixel, whose own noise is part of the model, so that
-    no correction for the number of frames is needed. Residuals beyond 4 sigma (hits) are left out. A
-    term that grows with the square of the light above the sky takes up what seeing and registration add on stars.
+    no correction for the number of frames is needed. Residuals beyond 4 sigma (hits) are left out. Terms
+    that grow with the light and with its range around the pixel take up what seeing and registration add on stars. The
+    noise of the sky, where most pixels are, is then made exact.
 
     Parameters
     ----------
-    patches : ndarray, (N, ...)
-        A sample of the set [ADU] with some range in level; NaN = not to be used.
+    sample : ndarray, (N, M, h, w)
+        Patches of the set [ADU] with some range in level, free of gradients; NaN = not to be used.
     scales, offsets : ndarray, (N,)
         Of the frames.
     gain, readnoise : ndarray, (N,), optional
@@ -67,57 +74,99 @@ def fit_noise(patches, scales, offsets, gain=None, readnoise=None):
     -------
     NoiseModel
     """
-    n = len(patches)
-    if gain is not None and readnoise is not None:
-        return NoiseModel(gain, readnoise, "given", "given", (readnoise / gain) ** 2, 1 / gain)
-    z = (patches.reshape(n, -1) - offsets[:, None]) / scales[:, None]
-    reference = column_median(z)
-    level = scales[:, None] * reference + offsets[:, None]
-    start = _clipped_variance(scales[:, None] * (z - reference)) * n / max(n - 1, 1)
-    light = (level - np.nanmedian(level)) ** 2
-    known_slope = None if gain is None else np.mean(1 / gain)
-    known_readnoise = None if readnoise is None else np.mean(readnoise)
-    floor, slope, excess, error = start, 0.0, 0.0, np.inf
+    n = len(sample)
+    z = ((sample - offsets[:, None, None, None]) / scales[:, None, None, None]).astype(sample.dtype)
+    reference = stack_median(z).reshape(sample.shape[1:])
+    start = max(_clipped_variance((z - reference)[:, :: max(1, sample.shape[1] // 50)]) * n / max(n - 1, 1), 1e-30)
+    structure = structure_above_noise(
+        ndimage.maximum_filter(reference, (0, 3, 3), mode="nearest")
+        - ndimage.minimum_filter(reference, (0, 3, 3), mode="nearest"),
+        start,
+        n,
+    )
+    z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
+    sky = np.median(reference)
+    s = scales[:, None]
+    level = s * reference + offsets[:, None]
+    light = np.broadcast_to(s * s * (reference - sky) ** 2, z.shape)
+    terms = np.ones_like(level), level, light, np.broadcast_to(s * s * structure, z.shape)
+    theta = np.array([start * np.mean(scales) ** 2, 0.0, 0.0, 0.0])
+    slope = None if gain is None else np.mean(1 / gain)
     for _ in range(4):
-        variance = np.maximum(floor + slope * level + excess * light, 0.05 * start)
-        terms = np.ones_like(level), level, light
-        residual, terms = _against_others(z, reference, variance, scales, terms)
-        floor, slope, excess, error = _fit_variance(residual, terms, known_slope, known_readnoise, start)
-    if gain is None and not slope > 5 * error:
-        return _one_noise(z, reference, scales, start, readnoise)
-    slopes = np.full(n, slope) if gain is None else 1 / gain
-    floors = np.full(n, floor) if readnoise is None else (readnoise * slopes) ** 2
+        variance = np.maximum(np.tensordot(theta, terms, 1), 0.02 * start * s * s)
+        residual, differences = _against_others(z, reference, variance, scales, terms)
+        theta, error = _fit_variance(residual, differences, slope, theta)
+    near_sky = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
+    told = gain is not None or theta[1] > 5 * error
+    if not told:
+        theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
+    if near_sky.sum() * n > 500:
+        expected = np.maximum(np.tensordot(theta[:2], differences[:2], 1), 1e-30)[:, near_sky]
+        factor = _clipped_variance(residual[:, near_sky] / np.sqrt(expected))
+        theta[0] += (factor - 1) * (theta[0] + theta[1] * np.median(level))
+    model = _model(n, theta, told, gain, readnoise, np.median(level))
+    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, 1e-30)
+    mismatch = _mismatch(s * (z - reference), variance, terms[3])
+    return NoiseModel(**{**vars(model), "mismatch": mismatch})
+
+
+def _model(n, theta, told, gain, readnoise, sky):
+    """The noise model that the fitted floor and slope, and what is given, tell of."""
+    floor, slope = np.full(n, theta[0]), np.full(n, theta[1])
+    sources = {
+        "gain_source": "given" if gain is not None else "fitted" if told else "unknown",
+        "readnoise_source": "given" if readnoise is not None else "fitted" if told else "unknown",
+    }
     message = ""
-    if readnoise is None and floor < 0:
+    if not told:
         message = (
-            "the frames hold a pedestal (bias), so the read noise cannot be told; the noise at each level is right"
+            "the levels in this set differ too little to tell photon noise from read noise; one noise, "
+            f"{np.sqrt(theta[0]):.4g} ADU, is used for all levels (give gain and readnoise if you know them)"
         )
-    return NoiseModel(
-        gain=1 / slopes,
-        readnoise=np.sqrt(np.maximum(floors, 0)) / slopes if readnoise is None else readnoise,
-        gain_source="fitted" if gain is None else "given",
-        readnoise_source="fitted" if readnoise is None else "given",
-        floor=floors,
-        slope=slopes,
-        message=message,
-    )
+        gain = np.full(n, np.nan)
+        readnoise = np.full(n, np.nan) if readnoise is None else readnoise
+        return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, mismatch=slope, message=message)
+    if gain is not None:
+        slope = 1 / gain
+    gain = 1 / slope
+    if readnoise is not None:
+        given = (readnoise * slope) ** 2
+        pedestal = np.mean((given - floor) / slope)
+        if sources["gain_source"] == "given" and pedestal * np.mean(slope) > _PEDESTAL * np.mean(given + slope * sky):
+            message = (
+                f"the scatter of the frames is smaller than gain and readnoise tell: about {pedestal:.0f} ADU of their "
+                "level are taken for a pedestal (bias), which has no photon noise"
+            )
+        elif sources["gain_source"] == "given":
+            floor = given
+    else:
+        readnoise = np.sqrt(np.maximum(floor, 0)) / slope
+        if theta[0] < 0:
+            message = (
+                "the read noise cannot be told from this set (the frames hold a pedestal, or their light varies); "
+                "the noise of the sky is right"
+            )
+    return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, mismatch=slope, message=message)
 
 
-def _one_noise(z, reference, scales, start, readnoise):
-    """The model where the set holds too little range in level: one noise for all levels."""
-    n = len(z)
-    residual, (share,) = _against_others(z, reference, np.full_like(z, start), scales, (np.ones_like(z),))
-    variance = _clipped_variance(residual / np.sqrt(share))
-    return NoiseModel(
-        gain=np.full(n, np.nan),
-        readnoise=np.full(n, np.nan) if readnoise is None else readnoise,
-        gain_source="unknown",
-        readnoise_source="unknown" if readnoise is None else "given",
-        floor=np.full(n, variance),
-        slope=np.zeros(n),
-        message="the levels in this set differ too little to tell photon noise from read noise; "
-        f"one noise, {np.sqrt(variance):.4g} ADU, is used for all levels (give gain and readnoise if you know them)",
-    )
+def structure_above_noise(spread, variance, n):
+    """Square of the range of the reference around each pixel, without what noise of that variance gives it.
+
+    `spread`: highest minus lowest of 3 x 3 pixels of the median of n frames; of noise it is 3 sigma, rarely 5.
+    """
+    noise = 5 * np.sqrt(variance * (1.57 if n > 2 else 1.0) / n)
+    return np.maximum(np.nan_to_num(spread) - noise, 0) ** 2
+
+
+def _thin(z, reference, structure):
+    """Some of the columns: half of them with structure, where there are that many, and half without."""
+    wanted = _SAMPLES // (2 * len(z))
+    keep = []
+    for columns in (np.flatnonzero(structure > 0), np.flatnonzero(structure == 0)):
+        columns = columns[np.isfinite(reference[columns])]
+        keep.append(columns[:: max(1, columns.size // wanted)])
+    keep = np.concatenate(keep)
+    return z[:, keep], reference[keep], structure[keep]
 
 
 def _against_others(z, reference, variance, scales, terms):
@@ -132,43 +181,60 @@ def _against_others(z, reference, variance, scales, terms):
     others[others <= 1e-9 * w.max(axis=0)] = np.nan
     residual = s * (r - (wr.sum(axis=0) - wr) / others)
     w2 = (w / s) ** 2
-    return residual, [t + (s / others) ** 2 * (np.nansum(w2 * t, axis=0) - np.nan_to_num(w2 * t)) for t in terms]
+    ratio = (s / others) ** 2
+    return residual, [t + ratio * ((w2 * t).sum(axis=0) - w2 * t) for t in terms]
 
 
 def survival_factor(n):
-    """How much wider than the noise of one frame its difference to the median (of two: to the lower one) is at most."""
+    """Variance of the difference of one frame to the median (of two frames: to the lower one) in units of its own."""
     return 2.0 if n == 2 else 1 + 1.6 / n
 
 
-def _fit_variance(residual, terms, slope, readnoise, start):
-    """residual^2 = floor * terms[0] + slope * terms[1] + excess * terms[2], weighted for a Gaussian, hits left out."""
+def _fit_variance(residual, terms, slope, theta):
+    """residual^2 = sum(theta * terms), weighted for a Gaussian, hits left out; and the error of the slope. Terms 2
+    and 3 are there to take up what is not noise: they are never negative."""
     good = np.isfinite(residual)
     y = residual[good] ** 2
     x = np.stack([t[good] for t in terms])
-    fit = [k for k, known in enumerate((readnoise, slope, None)) if known is None]
-    theta = np.array([start, 0.0 if slope is None else slope, 0.0])
+    theta = theta.copy()
+    if slope is not None:
+        theta[1] = slope
+    smallest = 0.02 * np.median(y) * x[0]
+    fit = [k for k in range(4) if (slope is None or k != 1) and x[k].any()]
     error = np.inf
-    for _ in range(8):
-        expected = np.maximum(theta @ x, 0.05 * start * x[0])
+    for _ in range(4):
+        expected = np.maximum(theta @ x, smallest)
         inside = y <= _CLIP**2 * expected
-        weight = inside / expected**2
-        target = y / _CLIPPED_VARIANCE
-        if readnoise is not None:
-            theta[0] = (readnoise * theta[1]) ** 2
-        held = [k for k in range(3) if k not in fit]
-        target = target - theta[held] @ x[held]
-        xw = x[fit] * weight
+        held = [k for k in range(4) if k not in fit]
+        target = y / _CLIPPED_VARIANCE - theta[held] @ x[held]
+        xw = x[fit] * (inside / expected**2)
         normal = xw @ x[fit].T
-        scale = np.sqrt(np.diag(normal))
-        scale[scale == 0] = 1
-        inverse = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-10) / np.outer(scale, scale)
+        size = np.sqrt(np.diag(normal))
+        size[size == 0] = 1
+        inverse = np.linalg.pinv(normal / np.outer(size, size), rcond=1e-10) / np.outer(size, size)
         theta[fit] = inverse @ (xw @ target)
-        if theta[2] < 0 and 2 in fit:
-            fit.remove(2)
-            theta[2] = 0.0
         if 1 in fit:
             error = np.sqrt(2 * inverse[fit.index(1), fit.index(1)])
-    return theta[0], theta[1], theta[2], error
+        for k in (2, 3):
+            if theta[k] < 0 and k in fit:
+                fit.remove(k)
+                theta[k] = 0.0
+    return theta, error
+
+
+def _mismatch(residual, variance, structure):
+    """The share of the structure that covers nine tenths of each frame's residuals on it, as those of a Gaussian."""
+    n = len(residual)
+    within = 1.645**2
+    result = np.zeros(n)
+    for i in range(n):
+        # of two frames the median is the mean: each shows half of their difference
+        r2 = residual[i] ** 2 * (2 if n == 2 else 1)
+        clear = (structure[i] > 25 * variance[i]) & np.isfinite(r2)
+        if clear.sum() >= 30:
+            needed = (r2[clear] / within - variance[i][clear]) / structure[i][clear]
+            result[i] = np.sqrt(max(np.percentile(needed, 90), 0))
+    return result
 
 
 def _clipped_variance(r):
@@ -176,7 +242,7 @@ def _clipped_variance(r):
     if not r.size:
         return 0.0
     variance = (1.4826 * np.median(np.abs(r))) ** 2 or np.percentile(r * r, 90) or np.mean(r * r)
-    for _ in range(8):
+    for _ in range(6):
         inside = r * r <= _CLIP**2 * variance
         variance = np.mean(r[inside] ** 2) / _CLIPPED_VARIANCE
-    return variance
+    return float(variance)

@@ -1,9 +1,13 @@
-"""Scale and offset of each frame: frame = scale * reference + offset."""
+"""Scale and offset of each frame: frame = scale * reference + offset + gradient * position."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["normalize"]
+from . import kernels
+
+__all__ = ["Normalization", "normalize", "stack_median"]
 
 _PATCH = 24  # pixels; holds a star's light together while its seeing changes
 _SAMPLES = 2_500_000  # pixels of all frames that the patches hold together
@@ -11,28 +15,55 @@ _THIN = 512  # pixels along an axis that the first look takes
 _MODEL_ERROR = 0.003  # relative: what seeing and registration do to the light of a patch
 
 
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """What brings the frames to one scale.
+
+    Attributes
+    ----------
+    scales, offsets : ndarray, (N,)
+        Their median is 1 and 0: the reference is on the level of a typical frame. Offsets [ADU] at the centre.
+    gradients : ndarray, (N, 2)
+        Slope of the offset along y and x [ADU / pixel]; 0 where the frames' skies do not differ.
+    shape : (int, int)
+        ny, nx.
+    """
+
+    scales: np.ndarray
+    offsets: np.ndarray
+    gradients: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def origins(self):
+        """The offset at pixel (0, 0) of each frame, (N,)."""
+        return self.offsets - self.gradients @ ((np.array(self.shape) - 1) / 2)
+
+    def offset_at(self, frame, y, x):
+        """The offset [ADU] of a frame (0-based number) at a pixel; arrays of one shape."""
+        return self.origins[frame] + self.gradients[frame, 0] * y + self.gradients[frame, 1] * x
+
+
 def normalize(image_set, how="auto", exptime=None):
     """Find what brings the frames to one scale.
 
-    Robust straight lines of each frame against the median of the set, in two steps. The first takes a thin sample
-    of pixels: it is not moved by hits on 10 % of them. The second takes the means of patches around the
-    brightest structures and on a grid, from which hits are left out: a change of seeing moves light between pixels
-    but not out of a patch, so the scale follows the flux of the stars and not their peaks.
+    Robust straight lines (Cauchy loss) of each frame against the median of the set, through the means of patches around
+    the brightest structures and on a grid, from which hits are left out. A change of seeing moves light between
+    pixels but not out of a patch, so the scale follows the flux of the stars and not their peaks.
 
     Parameters
     ----------
     image_set : ImageSet
     how : str
-        One of `glue_cleanset.core.settings.NORMALIZATIONS`. With 'auto' the frames get a factor and a constant
-        only where that describes the set better than one of them alone (Bayesian information criterion).
+        One of `glue_cleanset.core.settings.NORMALIZATIONS`. With 'auto' the frames get a factor, a constant, both,
+        and a sky that slopes only where that describes the set better (Bayesian information criterion).
     exptime : ndarray, (N,), optional
         Exposure times [s], for ``how='exptime'``.
 
     Returns
     -------
-    scales, offsets : ndarray, (N,), float64
-        Their median is 1 and 0: the reference is on the level of a typical frame.
-    patches : ndarray, (N, M, pixels), float64
+    Normalization
+    sample : ndarray, (N, M, h, w), float
         The M patches of every frame [ADU], half of them around the brightest structures; NaN = not to be used.
 
     Raises
@@ -40,67 +71,90 @@ def normalize(image_set, how="auto", exptime=None):
     ValueError
         Where ``how='exptime'`` and the exposure times are not known, or the good pixels of the frames do not overlap.
     """
-    n, ny, nx = image_set.shape
+    n, *shape = image_set.shape
     if how == "exptime" and exptime is None:
         raise ValueError("normalize is 'exptime' but exptime is not known; give exptime or choose another")
-    step = max(1, min(ny, nx) // _THIN)
+    step = max(1, min(shape) // _THIN)
     thin = image_set.read(slice(step // 2, None, step), slice(step // 2, None, step))
-    fixed = {"exptime": exptime, "none": np.ones(n)}.get(how)
-    fixed = None if fixed is None else fixed / np.median(fixed)
-    kinds = {"auto": ("offset", "scale", "both"), "exptime": ("offset",), "none": ("offset",)}.get(how, (how,))
-    starts = {kind: _fit_pixels(thin, kind, fixed) for kind in kinds}
-    # where the bright structures are does not hang on the kind of line
-    reference = column_median(_to_reference(thin, *starts[kinds[0]]))
-    patches = _read_patches(image_set, reference, step)
+    fixed = exptime / np.median(exptime) if how == "exptime" else np.ones(n) if how in ("none", "offset") else None
+    scales, offsets, reference = _first_look(thin, how, fixed)
+    patches, centres = _read_patches(image_set, reference, step)
     if how == "none":
-        return np.ones(n), np.zeros(n), patches
-    fits = {kind: _fit_patches(patches, *starts[kind], kind, fixed) for kind in kinds}
-    kind = kinds[0]
-    if how == "auto":
-        simple = min(("offset", "scale"), key=lambda kind: fits[kind][2])
-        price = 0.5 * n * np.log(patches.shape[1])
-        kind = "both" if fits["both"][2] + price < fits[simple][2] else simple
-    scales, offsets, _ = fits[kind]
-    if kind != "scale":
-        # z = (f - o) / s: moving every z by c moves the offsets by -c * s
-        offsets = offsets - np.median(offsets / scales) * scales
-    return scales, offsets, patches
+        scales, offsets, planes = np.ones(n), np.zeros(n), np.zeros((n, 2))
+    else:
+        kinds = [(how in ("scale", "both"), how != "scale", False)]
+        if how == "auto":
+            kinds = [(s, o, p) for s, o in ((False, True), (True, False), (True, True)) for p in (False, True)]
+        planes = np.zeros((n, 2))
+        for _ in range(2):
+            x, y, v, sky = _patch_means(patches, centres, scales, offsets, planes)
+            fits = [_lines(x, y, v, centres, sky, kind, fixed) for kind in kinds]
+            # a number more for each frame must earn its place
+            prices = [0.5 * n * (s + o + 2 * p) * np.log(max(x.size, 2)) for s, o, p in kinds]
+            best = np.argmin([fit[-1] + price for fit, price in zip(fits, prices, strict=True)])
+            scales, offsets, planes, _ = fits[best]
+            kinds = [kinds[best]]
+            middle = np.median(scales) if fixed is None else 1.0
+            scales = scales / middle
+            if kinds[0][1]:
+                # z = (f - o) / s: moving every z by c moves the offsets by -c * s
+                offsets = offsets - np.median(offsets / scales) * scales
+            planes = planes - np.median(planes / scales[:, None], axis=0) * scales[:, None]
+    normalization = Normalization(scales, offsets, planes / np.array(shape), tuple(shape))
+    if patches.shape[-1] < _PATCH:
+        # a small image is a sample of itself
+        patches = image_set.read()[:, None]
+        centres = np.zeros((1, 2))
+    return normalization, patches - _plane(planes, centres)[:, :, None, None]
+
+
+def stack_median(z):
+    """Median over the first axis, of the shape of the others; NaN where no value is finite."""
+    n = len(z)
+    if n == 2:
+        a, b = z
+        return np.where(np.isfinite(a) & np.isfinite(b), (a + b) / 2, np.where(np.isfinite(a), a, b))
+    z = np.ascontiguousarray(z).reshape(n, 1, -1)
+    model = tuple(np.full(n, value, z.dtype) for value in (1, 0, 0, 0, 0, 0, 0, 1))
+    median, scatter = np.empty((2, *z.shape[1:]), z.dtype)
+    kernels.stack_scatter(z, 0, 1, 0, model, *kernels.median_network(n), 1, median, scatter)
+    return median
+
+
+def _first_look(thin, how, fixed):
+    """Rough scales and offsets, and the thinned reference: the kind that leaves less behind, of the simple ones."""
+    n = len(thin)
+    levels = np.array([_median(frame) for frame in thin])
+    if np.isnan(levels).any():
+        # nothing good among the pixels looked at: start from the frames as they are
+        levels = np.where(np.isnan(levels), np.nanmedian(levels) if np.isfinite(levels).any() else 0.0, levels)
+    scales = np.ones(n) if fixed is None else fixed
+    starts = [(scales, np.zeros(n) if how == "none" else levels - np.median(levels) * scales)]
+    if fixed is None and (levels > 0).all():
+        starts.append((levels / np.median(levels), np.zeros(n)))
+    best = None
+    for scales, offsets in starts:
+        z = _to_reference(thin, scales, offsets)
+        reference = stack_median(z).reshape(thin.shape[1:])
+        cost = np.sum([np.log(_width(frame - reference)) for frame in z])
+        if best is None or cost < best[0]:
+            best = cost, scales, offsets, reference
+    if not np.isfinite(best[3]).any():
+        raise ValueError("no pixel is good in any frame that was looked at; look at the mask")
+    return best[1:]
 
 
 def _to_reference(frames, scales, offsets):
     shape = (-1,) + (1,) * (frames.ndim - 1)
-    return (frames - offsets.reshape(shape)) / scales.reshape(shape)
-
-
-def _fit_pixels(thin, kind, fixed):
-    n = len(thin)
-    pixels = thin.reshape(n, -1).astype(float)
-    pixels = pixels[:, :: max(1, pixels.shape[1] // 20000)]
-    levels = np.array([_median(frame) for frame in pixels])
-    scales, offsets = np.ones(n) if fixed is None else fixed.copy(), np.zeros(n)
-    if kind == "scale":
-        scales = levels / np.median(levels) if (levels > 0).all() else scales
-    else:
-        offsets = levels - np.median(levels) * scales
-    for _ in range(3):
-        reference = column_median(_to_reference(pixels, scales, offsets))
-        sky = _median(reference)
-        for i in range(n):
-            r = pixels[i] - (scales[i] * reference + offsets[i])
-            good = np.isfinite(r)
-            if not good.any():
-                raise ValueError("no pixel is good in more than one frame; the frames or their masks do not overlap")
-            v = np.full(good.sum(), _width(r) ** 2)
-            scales[i], offsets[i], _ = _line(reference[good], r[good], v, kind, sky, scales[i], offsets[i])
-        if fixed is None:
-            scales = scales / np.median(scales)
-    return scales, offsets
+    dtype = frames.dtype
+    return (frames - offsets.reshape(shape).astype(dtype)) / scales.reshape(shape).astype(dtype)
 
 
 def _read_patches(image_set, reference, step):
-    """Patches around the brightest structures of the thinned reference, and on a grid."""
+    """Patches (N, M, h, w) around the brightest structures of the thinned reference and on a grid, and their centres
+    in units of the image, 0 in its middle, (M, 2)."""
     n, *shape = image_set.shape
-    size = np.minimum(_PATCH, shape)
+    size = np.full(2, np.clip(min(shape) // 8, 1, _PATCH))
     half = int(np.clip(_SAMPLES / (n * size.prod()), 40, 300)) // 2
     image = np.where(np.isfinite(reference), reference, _median(reference))
     # a patch collects light; where its sum peaks it holds a structure whole
@@ -112,69 +166,84 @@ def _read_patches(image_set, reference, step):
     grid = np.stack(np.meshgrid(*[(np.arange(side) + 0.5) * length / side for length in shape]), -1).reshape(-1, 2)
     corners = np.concatenate([bright, grid.astype(int)]) - size // 2
     corners = np.unique(np.clip(corners, 0, np.subtract(shape, size)), axis=0)
-    parts = [image_set.read(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in corners.tolist()]
-    return np.stack(parts, axis=1).reshape(n, len(parts), -1).astype(float)
+    patches = np.empty((n, len(corners), *size), image_set.work_dtype)
+    for k, (y, x) in enumerate(corners.tolist()):
+        patches[:, k] = image_set.read(slice(y, y + size[0]), slice(x, x + size[1]))
+    return patches, (corners + (size - 1) / 2 - (np.array(shape) - 1) / 2) / shape
 
 
-def _fit_patches(patches, scales, offsets, kind, fixed):
-    n = len(scales)
-    scales, offsets = scales.copy(), offsets.copy()
-    good = np.isfinite(patches).all(axis=0)
-    some = good.any(axis=1)
+def _plane(planes, centres):
+    return planes @ centres.T
+
+
+def _patch_means(patches, centres, scales, offsets, planes):
+    """Means of the patches of the reference (M,) and of every frame, without hits, (N, M); their variance; the sky."""
+    n, m, *size = patches.shape
+    z = _to_reference(patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype), scales, offsets)
+    z = z.reshape(n, m, -1)
+    reference = stack_median(z).reshape(m, -1)
+    good = np.isfinite(z)
+    shared = good.all(axis=0)
+    some = shared.any(axis=1)
     if not some.any():
-        return scales, offsets, np.inf
-    patches, good = patches[:, some], good[some]
-    count = good.sum(axis=1)
-    for _ in range(2):
-        reference = column_median(_to_reference(patches, scales, offsets))
-        sky = _median(reference)
-        light = np.abs(reference - sky)
-        x = np.where(good, reference, 0).sum(axis=1) / count
-        cost = 0.0
-        for i in range(n):
-            d = np.where(good, patches[i] - (scales[i] * reference + offsets[i]), 0)
-            width = 1.4826 * np.median(np.abs(d), axis=1, keepdims=True)
-            width = np.maximum(width, _width(d) * 0.5)
-            # a hit stands out of the patch; a star's core under another seeing stays below a share of its light
-            d[np.abs(d) > 5 * width + 0.3 * scales[i] * light] = 0
-            v = width[:, 0] ** 2 / count + (_MODEL_ERROR * scales[i] * (x - sky)) ** 2
-            scales[i], offsets[i], c = _line(x, d.sum(axis=1) / count, v, kind, sky, scales[i], offsets[i])
-            cost += c
-        if fixed is None:
-            scales = scales / np.median(scales)
-    return scales, offsets, cost
+        raise ValueError("no pixel is good in all frames; the frames or their masks do not overlap")
+    sky = _median(reference)
+    d = np.where(shared, z - reference, 0)
+    count = np.maximum(shared.sum(axis=1), 1)
+    width = np.array([_width(frame[shared]) for frame in d])[:, None]
+    if np.prod(size) >= 64:
+        # the pixels of a bright patch scatter more
+        width = np.maximum(width, 1.4826 * np.median(np.abs(d), axis=2))
+    # a hit stands out of its patch; a star's core under another seeing stays below a share of its light
+    limit = 5 * width[..., None] + 0.3 * np.abs(reference - sky)
+    d[np.abs(d) > limit] = 0
+    x = np.where(shared, reference, 0).sum(axis=1) / count
+    y = (x + d.sum(axis=2) / count) * scales[:, None] + offsets[:, None] + _plane(planes, centres)
+    v = (width**2 / count + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
+    # a patch that is blind in some frame has no weight
+    return np.where(some, x, sky), np.where(some, y, sky), np.where(some, v, np.inf).astype(float), sky
 
 
-def _line(x, r, v, kind, centre, scale, offset):
-    """Scale and offset moved by a robust line r = ds * x + do (Cauchy loss), and its cost; 'offset' and 'scale' hold
-    one of them still."""
-    s = o = 0.0
-    scale_only = kind == "scale"
-    dx = x if scale_only else x - centre
-    for _ in range(10):
-        d = r - (s * dx + o)
+def _lines(x, y, v, centres, sky, kind, fixed):
+    """Robust y = s * x + o + plane of each frame; `kind` tells which of the three are free. And the cost."""
+    free_scale, free_offset, free_plane = kind
+    n = len(y)
+    # without a constant the line goes through the origin, and the scale is about the whole level
+    zero = sky if free_offset else 0.0
+    start = np.ones(n) if fixed is None else fixed
+    columns = [x - zero] if free_scale else []
+    columns += [np.ones_like(x)] if free_offset else []
+    columns += list(centres.T) if free_plane else []
+    design = np.stack(columns).astype(float)
+    y = y - start[:, None] * (x - zero)
+    theta = np.zeros((n, len(design)))
+    if free_offset:
+        theta[:, int(free_scale)] = np.median(y, axis=1)
+    for _ in range(15):
+        d = y - theta @ design
         w = 1 / (v * (1 + d * d / (9 * v)))
-        sw, swx, swxx = np.sum(w), np.sum(w * dx), np.sum(w * dx * dx)
-        swd, swxd = np.sum(w * d), np.sum(w * dx * d)
-        det = sw * swxx - swx * swx
-        if scale_only:
-            s += swxd / swxx if swxx > 0 else 0.0
-        elif kind == "offset" or det <= 1e-12 * sw * swxx:
-            o += swd / sw
-        else:
-            s += (sw * swxd - swx * swd) / det
-            o += (swxx * swd - swx * swxd) / det
-    d = r - (s * dx + o)
-    cost = np.sum(4.5 * np.log1p(d * d / (9 * v)) + 0.5 * np.log(v))
-    if not scale + s > 0.01:
+        w[~np.isfinite(w)] = 0
+        normal = np.einsum("im,km,lm->ikl", w, design, design)
+        size = np.sqrt(np.einsum("ikk->ik", normal))
+        size[size == 0] = 1
+        normal = normal / (size[:, :, None] * size[:, None, :])
+        theta += np.einsum("ikl,il->ik", np.linalg.pinv(normal, rcond=1e-6), (w * d) @ design.T / size) / size
+    d = y - theta @ design
+    fine = np.isfinite(v)
+    cost = np.sum(np.where(fine, 4.5 * np.log1p(d * d / (9 * v)), 0)) + 0.5 * np.sum(np.log(v[fine]))
+    scales = start + theta[:, 0] if free_scale else start
+    if not (scales > 0.01).all():
         # a frame that runs against the others is nothing a factor can mend
-        return scale, offset, cost
-    return scale + s, offset + o - (0.0 if scale_only else s * centre), cost
+        return start, np.zeros(n), np.zeros((n, 2)), np.inf
+    offsets = theta[:, int(free_scale)] - zero * scales if free_offset else np.zeros(n)
+    return scales, offsets, theta[:, -2:] if free_plane else np.zeros((n, 2)), cost
 
 
 def _width(r):
     """Robust rms of residuals; quantised data, where the median deviation is 0, get their clipped rms."""
     r = r[np.isfinite(r)]
+    if not r.size:
+        return 1e-30
     r = r - np.median(r)
     width = 1.4826 * np.median(np.abs(r))
     if width == 0:
@@ -185,15 +254,3 @@ def _width(r):
 def _median(values):
     values = values[np.isfinite(values)]
     return np.median(values) if values.size else np.nan
-
-
-def column_median(z):
-    """Median over the first axis, NaN where no frame is good."""
-    good = np.isfinite(z)
-    if good.all():
-        return np.median(z, axis=0)
-    order = np.sort(np.where(good, z, np.inf), axis=0)
-    count = good.sum(axis=0)[None]
-    lower = np.take_along_axis(order, np.maximum(count - 1, 0) // 2, axis=0)[0]
-    upper = np.take_along_axis(order, np.minimum(count // 2, len(z) - 1), axis=0)[0]
-    return np.where(count[0] > 0, 0.5 * (lower + upper), np.nan)

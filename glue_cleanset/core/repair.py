@@ -5,7 +5,7 @@ import numpy as np
 __all__ = ["repair"]
 
 
-def repair(image_set, outliers, scales, offsets, settings):
+def repair(image_set, outliers, normalization, settings):
     """The repaired frames.
 
     Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
@@ -15,8 +15,8 @@ def repair(image_set, outliers, scales, offsets, settings):
     ----------
     image_set : ImageSet
     outliers : Outliers
-    scales, offsets : ndarray, (N,)
-        Of the frames: a value from the set is brought to the frame's own scale.
+    normalization : Normalization
+        A value from the set is brought to the frame's own scale.
     settings : CleanSettings
         Its `repair` and `constant`.
 
@@ -37,8 +37,8 @@ def repair(image_set, outliers, scales, offsets, settings):
     elif how == "neighbours":
         values = _from_neighbours(image_set, outliers.rejected, index)
     else:
-        frame = index // frames[0].size
-        values = scales[frame] * getattr(outliers, how) + offsets[frame]
+        where = np.unravel_index(index, frames.shape)
+        values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
         alone = np.isnan(values)
         values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
     cleaned.reshape(-1)[index] = values

@@ -171,7 +171,8 @@ def _clean(arguments):
     if message:
         _say(f"warning: {message}")
 
-    with tqdm(desc="cleaning", unit="step", leave=False, disable=None) as bar:
+    bar_format = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
+    with tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
 
         def progress(done, total):
             bar.total = total

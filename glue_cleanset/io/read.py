@@ -325,13 +325,21 @@ def _open(path):
             warnings.simplefilter("ignore", AstropyWarning)
             hdus = fits.open(path, mode="readonly", do_not_scale_image_data=True)
             try:
-                len(hdus)  # reads all headers
+                _check_last_header(path, hdus)
             except BaseException:
                 hdus.close()
                 raise
     except _UNREADABLE as error:
         raise OSError(f"{path} cannot be read as FITS, it is truncated or damaged: {error}") from None
     return hdus
+
+
+def _check_last_header(path, hdus):
+    """Read all headers; raise where the last one is cut off, which astropy passes over."""
+    info = hdus[len(hdus) - 1].fileinfo()
+    info["file"].seek(info["datLoc"] + info["datSpan"])
+    if info["file"].read(8) == b"XTENSION":
+        raise OSError(f"the header of extension {len(hdus)} is cut off")
 
 
 def _find_frames(path, hdus, extension, alone):
@@ -410,14 +418,15 @@ def _listing(hdus):
 
 def _check_complete(path, hdus, i):
     """Raise where the file ends before the data; a missing end of the last block is common and harmless."""
-    hdu = hdus[i]
-    if _is_gzipped(path):
-        return  # seen when it is unpacked
-    info = hdu.fileinfo()
-    end = info["datLoc"] + (info["datSpan"] if isinstance(hdu, fits.CompImageHDU) else hdu.size)
-    size = path.stat().st_size
-    if size < end:
-        raise OSError(f"{path} is truncated: it has {size} bytes, its image ends at byte {end}")
+    hdu, info = hdus[i], hdus[i].fileinfo()
+    size = info["datSpan"] if isinstance(hdu, fits.CompImageHDU) else hdu.size
+    try:
+        info["file"].seek(info["datLoc"] + size - 1)
+        last = info["file"].read(1)
+    except _UNREADABLE:
+        last = b""
+    if not last:
+        raise OSError(f"{path} is truncated: it ends before the data of extension {i}, which take {size} bytes")
 
 
 def _mask_beside(hdus, i, frames):

@@ -233,5 +233,4 @@ def _described(table, result):
     table = table.copy(copy_data=False)
     table.meta["software"] = f"glue_cleanset {__version__}"
     table.meta["settings"] = result.settings.describe()
-    table.meta["pixel_origin"] = 0
     return table

@@ -1,13 +1,12 @@
 """FITS files whose content is known, and a result made by hand."""
 
 import gzip
+from types import SimpleNamespace
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from glue_cleanset.core.clean import CleanResult
-from glue_cleanset.core.noise import NoiseModel
 from glue_cleanset.core.settings import CleanSettings
 
 SHAPE = (6, 9)
@@ -34,7 +33,7 @@ def write_frame(path, data, **cards):
 
 
 def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3), (2, 4, 5))):
-    """A result that rejected `hits` and put -1 in their place."""
+    """What is written of a CleanResult: rejected `hits`, with -1 in their place."""
     n = len(image_set)
     dtype = image_set.frames.dtype if image_set.frames.dtype.kind == "f" else np.float32
     cleaned = np.array(image_set.frames, dtype)
@@ -44,7 +43,7 @@ def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3),
         if settings.repair != "none":
             cleaned[hit] = -1
     frame = 1 + np.arange(n, dtype=np.uint16)[:, None, None]
-    return CleanResult(
+    return SimpleNamespace(
         cleaned=cleaned,
         rejected=rejected,
         rejection_map=(rejected * frame).max(axis=0),
@@ -53,8 +52,8 @@ def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3),
         reference=np.median(image_set.frames, axis=0).astype(np.float32),
         events=Table({"event": [1, 2], "frame": [1, 3], "y": [1.0, 4.0], "x": [2.5, 5.0], "pixels": [2, 1]}),
         summary=Table({"frame": np.arange(n) + 1, "name": list(image_set.names), "pixels": rejected.sum(axis=(1, 2))}),
-        noise=NoiseModel(np.full(n, 1.5), np.full(n, np.nan), "fitted", "unknown", np.full(n, 16.0), np.full(n, 0.7)),
-        scales=np.ones(n),
-        offsets=np.zeros(n),
+        noise=SimpleNamespace(
+            gain=np.full(n, 1.5), readnoise=np.full(n, np.nan), gain_source="fitted", readnoise_source="unknown"
+        ),
         settings=settings,
     )

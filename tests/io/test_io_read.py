@@ -393,6 +393,21 @@ def test_truncated(tmp_path, suffix):
         read_image_set(paths)
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("size", [1, 2880 + 5760 + 200, 2880 + 5760 + 2880 + 50])  # in headers, in the data
+def test_extensions_that_are_cut_off_are_not_lost_silently(tmp_path, size, pack):
+    path = write_mef(tmp_path / "f.fits", [("", 1, image(i)) for i in range(3)])
+    path.write_bytes(pack(path.read_bytes()[: 5760 + size]))
+    with pytest.raises(OSError, match=r"f.fits.*truncated"):
+        read_image_set(path)
+
+
+def test_padding_after_the_last_block_is_no_fault(tmp_path):
+    path = write_mef(tmp_path / "f.fits", [("", 1, image(i)) for i in range(3)])
+    path.write_bytes(path.read_bytes() + bytes(3 * 2880))
+    np.testing.assert_array_equal(read_image_set(path).frames, stack())
+
+
 def test_end_of_the_last_block_may_be_missing(tmp_path):
     paths = [write_frame(tmp_path / f"f{i}.fits", image(i)) for i in range(2)]
     content = paths[1].read_bytes()

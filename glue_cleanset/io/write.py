@@ -4,10 +4,12 @@ import os
 import re
 import tempfile
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
 
@@ -117,8 +119,10 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     try:
         for path, content in zip(temporary, contents(), strict=True):
             if hasattr(content, "writeto"):
-                # headers of the world break the standard here and there; what can be mended is, the rest is kept
-                content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
+                with warnings.catch_warnings():
+                    # cards that break the standard are common: what can be mended is, the rest is kept
+                    warnings.simplefilter("ignore", VerifyWarning)
+                    content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
             else:
                 content.write(path, format="ascii.ecsv", overwrite=True)
         for part, path in zip(temporary, paths, strict=True):

@@ -181,7 +181,7 @@ def test_coordinates_go_into_the_map(tmp_path):
     assert fits.getval(tmp_path / "out" / "rejection_map.fits", "CRVAL2") == 20
 
 
-@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
+@pytest.mark.filterwarnings("error::astropy.io.fits.verify.VerifyWarning")
 def test_headers_that_break_the_standard(tmp_path):
     paths = []
     for i in range(3):

@@ -143,7 +143,13 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
             }
         ),
         noise=NoiseModel(
-            np.full(n, gain or 1.5), np.full(n, 6.0), "given" if gain else "fitted", "fitted", np.ones(n), np.ones(n)
+            np.full(n, gain or 1.5),
+            np.full(n, 6.0),
+            "given" if gain else "fitted",
+            "fitted",
+            np.ones(n),
+            np.ones(n),
+            np.zeros(n),
         ),
         scales=np.ones(n),
         offsets=np.zeros(n),

@@ -76,7 +76,9 @@ def make_result(frames, hits=HITS):
         reference=reference,
         events=Table(rows=rows or None, names=names, dtype=dtypes),
         summary=summary,
-        noise=NoiseModel(np.full(n, 1.5), np.full(n, 6.0), "given", "fitted", np.full(n, 16.0), np.full(n, 2 / 3)),
+        noise=NoiseModel(
+            np.full(n, 1.5), np.full(n, 6.0), "given", "fitted", np.full(n, 16.0), np.full(n, 2 / 3), np.zeros(n)
+        ),
         scales=np.ones(n),
         offsets=np.zeros(n),
         settings=CleanSettings(),

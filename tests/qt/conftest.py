@@ -153,6 +153,7 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
         ),
         scales=np.ones(n),
         offsets=np.zeros(n),
+        gradients=np.zeros((n, 2)),
         settings=settings,
         warnings=tuple(
             f"{image_set.names[k]} lost {percent[k]:.1f} % of its pixels" for k in range(n) if percent[k] > 2

@@ -81,6 +81,7 @@ def make_result(frames, hits=HITS):
         ),
         scales=np.ones(n),
         offsets=np.zeros(n),
+        gradients=np.zeros((n, 2)),
         settings=CleanSettings(),
         event_pixels=pixels,
         event_numbers=numbers.reshape(-1)[pixels],

@@ -17,6 +17,8 @@ __all__ = ["MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
 
 # a frame that lost more than this share of its pixels is reported
 MANY_PERCENT = 2.0
+# and one whose stars differ from the others' by more than this share of their local range
+BAD_MISMATCH = 30.0
 
 
 class CleanCancelled(Exception):
@@ -46,7 +48,8 @@ class CleanResult:
         ``pixels``, ``total`` and ``peak`` [ADU above the reference], ``peak_significance`` [sigma],
         ``polarity`` ('bright' or 'dark').
     summary : astropy.table.Table
-        One row per frame: ``frame``, ``name``, ``events``, ``pixels``, ``percent``, ``scale``, ``offset`` [ADU].
+        One row per frame: ``frame``, ``name``, ``events``, ``pixels``, ``percent``, ``scale``, ``offset`` [ADU],
+        ``mismatch`` (by which share of the local range the frame differs from the others on stars).
     noise : NoiseModel
         Gain and read noise used, and where they come from.
     scales, offsets : ndarray, (N,)
@@ -138,7 +141,7 @@ def clean_image_set(
     report(0.9)
     cleaned = repair(image_set, outliers, normalization, settings)
     events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
-    summary = summarize(outliers.rejected, events, image_set.names, scales, offsets)
+    summary = summarize(outliers.rejected, events, image_set.names, scales, offsets, noise.mismatch)
     result = CleanResult(
         cleaned=cleaned,
         rejected=outliers.rejected,
@@ -176,11 +179,21 @@ def _maps(outliers, shape):
 
 def _warnings(summary, noise):
     found = [noise.message] if noise.message else []
-    many = summary[summary["percent"] > MANY_PERCENT]
-    if len(many):
-        frames = ", ".join(f"{row['name']} ({row['percent']:.1f} %)" for row in many)
-        found.append(
-            f"more than {MANY_PERCENT:g} % of the pixels were rejected in {frames}: something varies there, "
-            "or the frame is not registered; look at it before you use it"
-        )
+    for column, limit, text in (
+        (
+            "percent",
+            MANY_PERCENT,
+            "more than {limit:g} % of the pixels were rejected in {frames}: something varies there, "
+            "or the frame is not registered; look at it before you use it",
+        ),
+        (
+            "mismatch",
+            BAD_MISMATCH,
+            "stars differ from the rest of the set by more than {limit:g} % of their local range in {frames}: such a "
+            "frame is blurred, trailed or not registered, and hits on its stars stay; think of leaving it out",
+        ),
+    ):
+        frames = ", ".join(f"{row['name']} ({row[column]:.1f} %)" for row in summary[summary[column] > limit])
+        if frames:
+            found.append(text.format(limit=limit, frames=frames))
     return tuple(found)

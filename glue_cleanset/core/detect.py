@@ -94,11 +94,11 @@ class _Rows:
         as_they_are = frames.dtype == self.dtype and frames.dtype.isnative and frames.flags.c_contiguous
         self.frames = np.asarray(frames) if as_they_are and image_set.mask is None else None
         scales = normalization.scales
-        a, b, c = noise.on_reference(scales, normalization.offsets)
+        a, b, c, least = noise.on_reference(scales, normalization.offsets)
         # the rounding of the values themselves is the least noise there is
         size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
         largest = np.abs(size).max(axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
-        smallest = (4 * np.finfo(self.dtype).eps * largest / scales) ** 2
+        smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
         model = scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest
         self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
         self.exact = tuple(np.ascontiguousarray(v, float) for v in model)
@@ -156,7 +156,7 @@ def _look_around(rows, noise, normalization, progress):
     if not finite.all():
         scatter[~finite] = np.median(scatter[finite]) if finite.any() else 1
     level = _sky(median)
-    variance = np.mean(np.maximum(noise.floor + noise.slope * level, 0) / normalization.scales**2)
+    variance = np.mean(noise.sigma(level) ** 2 / normalization.scales**2)
 
     def second(y0, y1):
         local[y0:y1] = kernels.surroundings(scatter, y0, y1, *window, 12, False)
@@ -165,12 +165,17 @@ def _look_around(rows, noise, normalization, progress):
 
     rows.work(second, progress, 0.4, 0.45)
     inflation = ndimage.uniform_filter(local, 3, mode="nearest")
-    typical = _sky(inflation)
+    plain = structure == 0
+    # the noise model was made exact where there is nothing but sky
+    typical = _sky(inflation[plain] if np.count_nonzero(plain) > 100 else inflation)
     if typical > 0:
         inflation /= typical
         np.maximum(inflation, 1, out=inflation)
     else:
         inflation[:] = 1
+    if n == 2:
+        # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
+        inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
     return median, inflation, structure
 
 

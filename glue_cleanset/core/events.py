@@ -75,7 +75,7 @@ def find_events(index, residual, significance, shape):
     return events, number
 
 
-def summarize(rejected, events, names, scales, offsets):
+def summarize(rejected, events, names, scales, offsets, mismatch):
     """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`."""
     n = len(rejected)
     pixels = np.array([np.count_nonzero(frame) for frame in rejected])
@@ -88,5 +88,6 @@ def summarize(rejected, events, names, scales, offsets):
             "percent": 100 * pixels / rejected[0].size * u.percent,
             "scale": scales,
             "offset": offsets * u.adu,
+            "mismatch": 100 * mismatch * u.percent,
         }
     )

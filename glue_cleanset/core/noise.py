@@ -1,6 +1,6 @@
 """The noise model: gain and read noise, given or fitted to the set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -28,6 +28,8 @@ class NoiseModel:
         ``'given'``, ``'fitted'``, or ``'unknown'`` where the set holds too little to fit one.
     floor, slope : ndarray, (N,)
         What the cleaning works with: variance [ADU^2] = floor + slope * level [ADU].
+    least : ndarray, (N,)
+        Variance [ADU^2] of the darkest pixels: the variance is never below it.
     mismatch : ndarray, (N,)
         By which share of its surroundings' range a frame differs from the others on stars: seeing, registration.
     message : str
@@ -40,16 +42,23 @@ class NoiseModel:
     readnoise_source: str
     floor: np.ndarray
     slope: np.ndarray
-    mismatch: np.ndarray
+    least: np.ndarray | None = None
+    mismatch: np.ndarray | None = None
     message: str = ""
 
     def on_reference(self, scales, offsets):
-        """(a, b, c), each (N,): the variance of z = (frame - offset) / scale is a + b * reference + c * structure."""
-        return (self.floor + self.slope * offsets) / scales**2, self.slope / scales, self.mismatch**2
+        """(a, b, c, d), each (N,): the variance of z = (frame - offset) / scale is
+        max(a + b * reference, d) + c * structure."""
+        return (
+            (self.floor + self.slope * offsets) / scales**2,
+            self.slope / scales,
+            self.mismatch**2,
+            self.least / scales**2,
+        )
 
     def sigma(self, level):
         """Noise [ADU] of each frame at a level [ADU], (N,)."""
-        return np.sqrt(np.maximum(self.floor + self.slope * level, 0))
+        return np.sqrt(np.maximum(self.floor + self.slope * level, self.least))
 
 
 def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
@@ -96,18 +105,25 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         variance = np.maximum(np.tensordot(theta, terms, 1), 0.02 * start * s * s)
         residual, differences = _against_others(z, reference, variance, scales, terms)
         theta, error = _fit_variance(residual, differences, slope, theta)
-    near_sky = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
     told = gain is not None or theta[1] > 5 * error
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
-    if near_sky.sum() * n > 500:
-        expected = np.maximum(np.tensordot(theta[:2], differences[:2], 1), 1e-30)[:, near_sky]
-        factor = _clipped_variance(residual[:, near_sky] / np.sqrt(expected))
-        theta[0] += (factor - 1) * (theta[0] + theta[1] * np.median(level))
-    model = _model(n, theta, told, gain, readnoise, np.median(level))
-    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, 1e-30)
-    mismatch = _mismatch(s * (z - reference), variance, terms[3])
-    return NoiseModel(**{**vars(model), "mismatch": mismatch})
+    # the levels that most pixels have, and the darkest, are measured and not left to a line
+    at_sky = _clipped_variance(_of_one(residual, differences, (structure == 0) & ((reference - sky) ** 2 < 9 * start)))
+    in_dark = _clipped_variance(_of_one(residual, differences, reference <= np.percentile(reference, 10)))
+    usual = np.median(level)
+    if at_sky > 0:
+        theta[0] = at_sky - theta[1] * usual
+    model = _model(n, theta, told, gain, readnoise, usual)
+    least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
+    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
+    return replace(model, least=np.maximum(least, 0), mismatch=_mismatch(s * (z - reference), variance, terms[3]))
+
+
+def _of_one(residual, differences, which):
+    """Residuals of some columns, brought to the noise of one frame; none where they are too few to tell."""
+    r = residual[:, which] / np.sqrt(differences[0][:, which])
+    return r if np.isfinite(r).sum() > 500 else np.empty(0)
 
 
 def _model(n, theta, told, gain, readnoise, sky):
@@ -125,7 +141,7 @@ def _model(n, theta, told, gain, readnoise, sky):
         )
         gain = np.full(n, np.nan)
         readnoise = np.full(n, np.nan) if readnoise is None else readnoise
-        return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, mismatch=slope, message=message)
+        return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, message=message)
     if gain is not None:
         slope = 1 / gain
     gain = 1 / slope
@@ -146,7 +162,7 @@ def _model(n, theta, told, gain, readnoise, sky):
                 "the read noise cannot be told from this set (the frames hold a pedestal, or their light varies); "
                 "the noise of the sky is right"
             )
-    return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, mismatch=slope, message=message)
+    return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, message=message)
 
 
 def structure_above_noise(spread, variance, n):

@@ -74,6 +74,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.worker = None
         self.summary = None
         self._job = None
+        self._leaving = False
 
         self.setWindowTitle("Clean image set")
         self.setAttribute(QtCore.Qt.WA_DeleteOnClose)
@@ -159,7 +160,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         grid = QtWidgets.QGridLayout()
         grid.setHorizontalSpacing(12)
         for column, (text, tip) in enumerate(
-            (("on its own above", TIPS["high"]), ("beside a stronger pixel above", TIPS["low"])), start=1
+            (("high: on its own above", TIPS["high"]), ("low: beside a stronger one above", TIPS["low"])), start=1
         ):
             label = QtWidgets.QLabel(text)
             label.setToolTip(tip)
@@ -305,18 +306,22 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.progress.setValue(permille)
 
     def _finish(self):
-        """Forget the worker once its thread has ended; give back its job."""
+        """Forget the worker once its thread has ended; its job, or None where nobody waits for it any more."""
+        if not self.running:  # glue was closed while the answer was on its way
+            return None
         self.worker.wait()
         self.worker, job, self._job = None, self._job, None
+        if self._leaving:
+            self.done(0)
+            return None
         self._show_running(False)
         return job
 
     def _on_error(self, exc_info):
-        if not self.running:  # stopped while this was on its way
-            return
         from glue_cleanset.core.clean import CleanCancelled  # loaded by the worker
 
-        self._finish()
+        if self._finish() is None:
+            return
         error = exc_info[1]
         if isinstance(error, CleanCancelled):
             self._say("Cancelled; nothing was changed.")
@@ -325,9 +330,9 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self._say(f"{text}\nNothing was changed.", bad=True)
 
     def _on_result(self, answer):
-        if not self.running:
-            return
         job = self._finish()
+        if job is None:
+            return
         result, warning = answer
         gone = [data.label for data in job.images or [job.data] if data not in self.session.data_collection]
         if gone:
@@ -365,7 +370,23 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.session.hub.unsubscribe_all(self)
         self.state.let_go(self.session.hub)
 
+    def _leave(self):
+        """Go out of sight and end with the run: a stage that cannot be cancelled must not stop glue."""
+        self._leaving = True
+        self.worker.cancel()
+        self.hide()
+
+    def closeEvent(self, event):
+        if self.running:
+            event.ignore()
+            self._leave()
+        else:
+            super().closeEvent(event)
+
     def done(self, code):
+        if self.running:
+            self._leave()
+            return
         self._let_go()
         super().done(code)
 

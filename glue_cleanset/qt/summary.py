@@ -18,6 +18,7 @@ COLUMNS = {
     "percent": ("Percent", ".3f", "Rejected pixels in percent of the frame's pixels"),
     "scale": ("Scale", ".4f", "Factor of the frame against the reference"),
     "offset": ("Offset [ADU]", ".2f", "Constant of the frame against the reference"),
+    "mismatch": ("Mismatch [%]", ".1f", "How far its stars differ from the rest of the set: seeing, registration"),
 }
 
 

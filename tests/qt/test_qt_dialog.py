@@ -299,16 +299,23 @@ def test_cancel_in_the_middle_changes_nothing(application, dialog, pause, wait, 
     assert run(dialog) is not None  # and it runs the next time
 
 
-def test_closing_the_dialog_ends_the_run(application, dialog, pause, wait, qapp):
+@pytest.mark.parametrize("way", ["close", "reject"])  # the button of the window, the escape key
+def test_closing_the_dialog_ends_the_run(application, dialog, pause, wait, turn, way):
     before = contents(application)
     dialog.run()
     worker = dialog.worker
     wait(pause.started.is_set)
-    threading.Timer(0.2, pause.go_on.set).start()
-    dialog.close()
+    getattr(dialog, way)()
+    assert not dialog.isVisible()
+    assert worker.isRunning()  # glue does not wait for it
+    pause.go_on.set()
+    wait(lambda: not dialog.running)
     assert worker.isFinished()
-    qapp.processEvents()
+    turn()
+    with pytest.raises(RuntimeError, match="deleted"):
+        dialog.isVisible()
     assert contents(application) == before
+    assert application.session.command_stack.can_undo_redo() == (False, False)
 
 
 def test_closing_glue_ends_the_run(application, dialog, pause, wait, qapp):

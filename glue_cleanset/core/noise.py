@@ -87,9 +87,11 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     z = ((sample - offsets[:, None, None, None]) / scales[:, None, None, None]).astype(sample.dtype)
     reference = stack_median(z).reshape(sample.shape[1:])
     start = max(_clipped_variance((z - reference)[:, :: max(1, sample.shape[1] // 50)]) * n / max(n - 1, 1), 1e-30)
+    # of two frames the darker one holds no hits
+    shape = np.fmin(*z) if n == 2 else reference
     structure = structure_above_noise(
-        ndimage.maximum_filter(reference, (0, 3, 3), mode="nearest")
-        - ndimage.minimum_filter(reference, (0, 3, 3), mode="nearest"),
+        ndimage.maximum_filter(shape, (0, 3, 3), mode="nearest")
+        - ndimage.minimum_filter(shape, (0, 3, 3), mode="nearest"),
         start,
         n,
     )
@@ -244,8 +246,8 @@ def _mismatch(residual, variance, structure):
     within = 1.645**2
     result = np.zeros(n)
     for i in range(n):
-        # of two frames the median is the mean: each shows half of their difference
-        r2 = residual[i] ** 2 * (2 if n == 2 else 1)
+        # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
+        r2 = residual[i] ** 2 * n / (n - (1 if n == 2 else 0.65))
         clear = (structure[i] > 25 * variance[i]) & np.isfinite(r2)
         if clear.sum() >= 30:
             needed = (r2[clear] / within - variance[i][clear]) / structure[i][clear]

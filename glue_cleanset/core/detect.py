@@ -219,7 +219,8 @@ def _clip(rows, settings, progress):
         z = (rows.image_set.read(slice(y0, y1)) - (origin + gy * y + gx * x)) / scale
         good = np.isfinite(z)
         if settings.detection == "minmax":
-            found = (z == np.where(good, z, np.inf).min(axis=0)) | (z == np.where(good, z, -np.inf).max(axis=0))
+            least, most = np.where(good, z, np.inf).min(axis=0), np.where(good, z, -np.inf).max(axis=0)
+            found = ((z == least) | (z == most)) & (least < most)
         else:
             bright, dark = settings.high_pair
             with warnings.catch_warnings():

@@ -86,7 +86,10 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     n = len(sample)
     z = ((sample - offsets[:, None, None, None]) / scales[:, None, None, None]).astype(sample.dtype)
     reference = stack_median(z).reshape(sample.shape[1:])
-    start = max(_clipped_variance((z - reference)[:, :: max(1, sample.shape[1] // 50)]) * n / max(n - 1, 1), 1e-30)
+    start = _clipped_variance((z - reference)[:, :: max(1, sample.shape[1] // 50)]) * n / (n - 1)
+    # equal frames have no noise but that of rounding
+    rounding = np.finfo(np.float32).eps * np.nanmax(np.abs(reference[np.isfinite(reference)]), initial=1e-15)
+    start = max(start, rounding**2)
     # of two frames the darker one holds no hits
     shape = np.fmin(*z) if n == 2 else reference
     structure = structure_above_noise(
@@ -217,7 +220,7 @@ def _fit_variance(residual, terms, slope, theta):
     theta = theta.copy()
     if slope is not None:
         theta[1] = slope
-    smallest = 0.02 * np.median(y) * x[0]
+    smallest = max(0.02 * np.median(y), 1e-9 * theta[0], 1e-40) * x[0]
     fit = [k for k in range(4) if (slope is None or k != 1) and x[k].any()]
     error = np.inf
     for _ in range(4):
@@ -259,8 +262,9 @@ def _clipped_variance(r):
     r = r[np.isfinite(r)]
     if not r.size:
         return 0.0
-    variance = (1.4826 * np.median(np.abs(r))) ** 2 or np.percentile(r * r, 90) or np.mean(r * r)
-    for _ in range(6):
+    # nine tenths of a Gaussian lie within 1.645 sigma; the median would be 0 on coarsely quantised data
+    variance = np.percentile(r * r, 90) / 1.645**2 or np.mean(r * r)
+    for _ in range(8):
         inside = r * r <= _CLIP**2 * variance
         variance = np.mean(r[inside] ** 2) / _CLIPPED_VARIANCE
     return float(variance)

@@ -71,8 +71,8 @@ class SummaryDialog(QtWidgets.QDialog):
         layout.addLayout(buttons)
 
         longest = max(len(str(name)) for name in result.summary["name"])
-        width = 520 + self.fontMetrics().averageCharWidth() * longest
-        self.resize(min(width, 1000), min(300 + 24 * len(result.summary), 720))
+        width = 620 + self.fontMetrics().averageCharWidth() * longest
+        self.resize(min(width, 1100), min(300 + 24 * len(result.summary), 720))
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
@@ -116,7 +116,7 @@ def _warning_box(texts):
     label.setWordWrap(True)
     label.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
     label.setStyleSheet("background: #fdf1d5; color: #5c3d00; border: 1px solid #e0b252; padding: 6px")
-    if len(texts) <= 4:
+    if sum(map(len, texts)) < 600:
         return label
     scroll = QtWidgets.QScrollArea()
     scroll.setWidget(label)
@@ -127,8 +127,15 @@ def _warning_box(texts):
 
 
 def _table(summary):
-    from glue_cleanset.core.clean import MANY_PERCENT  # loaded with the result
+    from glue_cleanset.core.clean import BAD_MISMATCH, MANY_PERCENT  # loaded with the result
 
+    doubts = {
+        "percent": (MANY_PERCENT, "More than {:g} % of its pixels were rejected: something in it varies"),
+        "mismatch": (BAD_MISMATCH, "Its stars differ from the rest of the set by more than {:g} %: blurred, trailed"),
+    }
+    reasons = [
+        [text.format(limit) for name, (limit, text) in doubts.items() if frame[name] > limit] for frame in summary
+    ]
     names = [name for name in COLUMNS if name in summary.colnames]
     model = QtGui.QStandardItemModel(len(summary), len(names))
     model.setSortRole(QtCore.Qt.UserRole)
@@ -142,13 +149,10 @@ def _table(summary):
             item.setEditable(False)
             if form != "s":
                 item.setTextAlignment(QtCore.Qt.AlignRight | QtCore.Qt.AlignVCenter)
-            if summary["percent"][row] > MANY_PERCENT:
+            if reasons[row]:
                 item.setBackground(QtGui.QColor("#f7d9c4"))
                 item.setForeground(QtGui.QColor("#5c1f00"))
-                item.setToolTip(
-                    f"More than {MANY_PERCENT:g} % of this frame was rejected: something in it varies, "
-                    "or it is not registered. Look at it before trusting it."
-                )
+                item.setToolTip("\n".join(f"{reason}, or not registered." for reason in reasons[row]))
             model.setItem(row, column, item)
     table = QtWidgets.QTableView()
     table.setModel(model)

@@ -140,6 +140,7 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
                 "percent": percent,
                 "scale": np.ones(n),
                 "offset": np.zeros(n),
+                "mismatch": np.where(pixels == 2, 50.0, 5.0),
             }
         ),
         noise=NoiseModel(

@@ -41,11 +41,16 @@ def test_the_summary_tells_every_frame(summary):
     assert summary.warnings == ["frame 5 lost 5.0 % of its pixels"]
 
 
-def test_frames_that_lost_much_are_marked(summary):
-    model = summary.table.model()
-    for row in range(5):
-        marked = model.index(row, 0).data(QtCore.Qt.BackgroundRole) is not None
-        assert marked == (row == 4)
+def test_frames_to_doubt_are_marked_with_the_reason(application, cube, frames, quick_core, run):
+    frames = frames.copy()
+    frames[1, 0, 0] += 500  # the second hit makes the quick core say that its stars do not match
+    cube.update_components({cube.id["flux"]: frames})
+    model = run(clean_from_menu(application.session, application.data_collection)).table.model()
+    reasons = [model.index(row, 0).data(QtCore.Qt.ToolTipRole) or "" for row in range(5)]
+    marked = [model.index(row, 0).data(QtCore.Qt.BackgroundRole) is not None for row in range(5)]
+    assert marked == [False, True, False, False, True]
+    assert "stars differ" in reasons[1]
+    assert "2 % of its pixels were rejected" in reasons[4]
 
 
 def test_the_summary_sorts_numbers_as_numbers(summary):

@@ -162,7 +162,9 @@ def _model(n, theta, told, gain, readnoise, sky):
             floor = given
     else:
         readnoise = np.sqrt(np.maximum(floor, 0)) / slope
-        if theta[0] < 0:
+        if theta[0] <= 0:
+            readnoise[:] = np.nan
+            sources["readnoise_source"] = "unknown"
             message = (
                 "the read noise cannot be told from this set (the frames hold a pedestal, or their light varies); "
                 "the noise of the sky is right"

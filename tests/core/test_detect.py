@@ -1,0 +1,294 @@
+"""What is rejected and what is not, with injected truth."""
+
+import numpy as np
+import pytest
+from astropy.stats import mad_std, sigma_clip
+from core_oracles import add_hits, compare, noise_frames
+from scipy import ndimage
+
+from glue_cleanset.core.clean import clean_image_set
+from glue_cleanset.core.settings import DETECTIONS, CleanSettings
+from glue_cleanset.core.simulate import simulate_set
+
+NO_HITS = {"hit_fraction": 0.0, "hot_fraction": 0.0, "cold_fraction": 0.0}
+STARS = {"shape": (200, 200), "star_density": 1e-3, "seed": 11}
+
+
+@pytest.mark.parametrize(("n", "recall"), [(3, 0.9), (5, 0.97), (9, 0.98), (20, 0.98)])
+def test_hits_are_found(n, recall):
+    simulated = simulate_set(n, **STARS)
+    result = clean_image_set(simulated.frames)
+    strong = simulated.deposits > 8 * simulated.sigma
+    nothing = np.abs(simulated.deposits) < 0.3 * simulated.sigma
+    assert strong.sum() > 70 * n
+    assert result.rejected[strong].mean() > recall
+    assert (result.rejected & nothing).mean() < 3e-4
+
+
+def test_two_frames():
+    simulated = simulate_set(2, **STARS)
+    result = clean_image_set(simulated.frames)
+    strong = simulated.deposits > 8 * simulated.sigma
+    assert result.rejected[strong].mean() > 0.85
+    assert (result.rejected & (np.abs(simulated.deposits) < 0.3 * simulated.sigma)).mean() < 3e-4
+    assert result.rejection_count.max() == 1
+
+
+def test_two_frames_tell_who_was_hit():
+    frames = noise_frames(2, (30, 30))
+    frames[0, 10, 10] += 500
+    frames[1, 20, 20] += 500
+    rejected = clean_image_set(frames).rejected
+    assert [tuple(p) for p in np.argwhere(rejected).tolist()] == [(0, 10, 10), (1, 20, 20)]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+def test_stars_are_no_events(n):
+    simulated = simulate_set(n, **STARS, **NO_HITS)
+    rejected = clean_image_set(simulated.frames).rejected
+    core = np.zeros(rejected.shape[1:], bool)
+    y, x = np.rint(simulated.stars[simulated.stars[:, 2] > 3000, :2]).astype(int).T
+    core[y, x] = True
+    core = ndimage.binary_dilation(core, np.ones((3, 3)))
+    assert core.sum() > 50
+    assert not rejected[:, core].any()
+    assert rejected.mean() < 3e-5
+
+
+def test_stars_under_another_seeing_and_a_registration_error():
+    simulated = simulate_set(9, **STARS, **NO_HITS, seeing=0.05, jitter=0.1)
+    rejected = clean_image_set(simulated.frames).rejected
+    peak = simulated.frames.mean(axis=0) > 400
+    assert peak.sum() > 100
+    assert rejected[:, peak].mean() < 0.01
+    assert rejected.mean() < 1e-4
+
+
+def test_cold_pixels_are_found():
+    simulated = simulate_set(7, **STARS, **(NO_HITS | {"cold_fraction": 1e-3}))
+    result = clean_image_set(simulated.frames)
+    cold = simulated.deposits < -8 * simulated.sigma
+    assert cold.sum() > 100
+    assert result.rejected[cold].mean() > 0.98
+    assert np.mean(result.events["polarity"] == "dark") > 0.9
+
+
+def test_pixels_hot_in_all_frames_are_no_events():
+    simulated = simulate_set(9, **STARS, **NO_HITS)
+    rng = np.random.default_rng(1)
+    frames = simulated.frames.reshape(9, -1).copy()
+    hot = rng.permutation(frames.shape[1])[:200]
+    charge = rng.uniform(100, 5000, hot.size)
+    frames[:, hot] += charge + rng.normal(0, 1, (9, hot.size)) * np.sqrt(charge / simulated.gain)
+    rejected = clean_image_set(frames.reshape(simulated.frames.shape)).rejected
+    assert rejected.reshape(9, -1)[:, hot].mean() < 0.002
+    assert rejected.mean() < 5e-5
+
+
+def test_hot_pixels_that_walk_are_found():
+    simulated = simulate_set(9, **STARS, **(NO_HITS | {"hot_fraction": 2e-3}))
+    hot = simulated.deposits > 8 * simulated.sigma
+    assert hot.sum() > 300
+    assert clean_image_set(simulated.frames).rejected[hot].mean() > 0.98
+
+
+@pytest.mark.parametrize(("n", "share"), [(3, 0.6), (5, 0.9), (9, 0.9)])
+def test_a_moving_object_is_found_in_every_frame(n, share):
+    simulated = simulate_set(n, **STARS, **NO_HITS, mover=True)
+    rejected = clean_image_set(simulated.frames).rejected
+    for i, (y, x) in enumerate(simulated.mover):
+        assert rejected[i, round(y), round(x)]
+        light = simulated.mover_light[i] > 5 * simulated.sigma[i]
+        assert rejected[i][light].mean() > share
+        assert rejected[i][simulated.mover_light[i] < 0.05].mean() < 1e-4
+
+
+def test_a_trail_is_found():
+    simulated = simulate_set(5, **STARS, **NO_HITS, trail=True)
+    trail = simulated.deposits > 5 * simulated.sigma
+    result = clean_image_set(simulated.frames)
+    assert trail.sum() > 500
+    assert result.rejected[trail].mean() > 0.95
+    (frame,) = np.unique(np.nonzero(trail)[0])
+    assert np.delete(result.rejected, frame, axis=0).mean() < 1e-4
+
+
+def test_flats_of_different_level():
+    simulated = simulate_set(7, (150, 200), seed=2, flat=True, hot_fraction=0.0, cold_fraction=0.0)
+    assert simulated.scales.max() > 1.5 * simulated.scales.min()
+    result = clean_image_set(simulated.frames)
+    strong = simulated.deposits > 8 * simulated.sigma
+    assert result.rejected[strong].mean() > 0.98
+    assert (result.rejected & (np.abs(simulated.deposits) < 0.3 * simulated.sigma)).mean() < 1e-4
+
+
+@pytest.mark.parametrize("n", [3, 5, 9, 20])
+@pytest.mark.parametrize("noise", [0.35, 0.5, 1.0])
+def test_coarsely_quantised_data(n, noise):
+    rng = np.random.default_rng(n)
+    frames = np.rint(350 + rng.normal(0, noise, (n, 80, 90))).astype("i2")
+    if noise < 0.6:
+        assert np.median(np.abs(frames - np.median(frames, axis=0))) == 0
+    frames, hits = add_hits(frames, fraction=0.002, amplitude=15)
+    rejected = clean_image_set(frames.astype("i2")).rejected
+    assert rejected[hits].mean() > 0.95
+    assert rejected[~hits].mean() < 2e-3
+
+
+# --- the noise model's options --------------------------------------------------------------------------------
+
+SIGMA = 5.0
+
+
+def single_pixels(significance, n=9, shape=(90, 90), beside=0.0):
+    """Flat noise, with pixels that stand `significance` sigma above what is expected, 100 of them, and where; to
+    their right a pixel that stands out by `beside` sigma."""
+    frames = noise_frames(n, shape, level=1000, sigma=SIGMA, seed=3)
+    expected = frames.copy()
+    chosen = []
+    for k, (y, x) in enumerate((y, x) for y in range(5, 85, 8) for x in range(5, 85, 8)):
+        i = k % n
+        for dx, height in ((0, significance), (1, beside)):
+            if height:
+                others = np.delete(expected[:, y, x + dx], i).mean()
+                frames[i, y, x + dx] = others + height * SIGMA * np.sqrt(1 + 1 / (n - 1))
+        chosen.append((i, y, x))
+    return frames, tuple(np.array(chosen).T)
+
+
+@pytest.mark.parametrize(
+    ("significance", "beside", "settings", "least", "most"),
+    [
+        (5.2, 0, {}, 0.95, 1.0),
+        (3.6, 0, {}, 0.0, 0.1),
+        (3.6, 30, {}, 0.95, 1.0),
+        (3.6, 30, {"low": 4.4}, 0.0, 0.05),
+        (1.5, 30, {}, 0.0, 0.05),
+        (5.2, 0, {"high": 7}, 0.0, 0.1),
+        (5.2, 0, {"high": (7, 4)}, 0.0, 0.1),
+        (5.2, 0, {"high": (4, 7)}, 0.95, 1.0),
+        (50, 0, {"high": (np.inf, 4)}, 0.0, 0.0),
+        (-5.2, 0, {}, 0.95, 1.0),
+        (-5.2, 0, {"high": (4, 7)}, 0.0, 0.1),
+        (-50, 0, {"high": (4, np.inf)}, 0.0, 0.0),
+        (3.6, 0, {"high": 3, "low": 2.5}, 0.95, 1.0),
+    ],
+)
+def test_thresholds(significance, beside, settings, least, most):
+    frames, where = single_pixels(significance, beside=beside)
+    share = clean_image_set(frames, CleanSettings(**settings)).rejected[where].mean()
+    assert least <= share <= most
+
+
+def test_significance_is_in_sigma():
+    frames, where = single_pixels(12)
+    result = clean_image_set(frames)
+    assert result.rejected[where].all()
+    y, x = where[1:]
+    np.testing.assert_allclose(np.median(result.peak_significance[y, x]), 12, rtol=0.05)
+    np.testing.assert_array_equal(result.rejection_map[y, x], where[0] + 1)
+
+
+# --- the clips ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("detection", "stdfunc"), [("sigma", "std"), ("mad", mad_std)])
+@pytest.mark.parametrize("high", [None, 2.0, (4.0, 2.5)])
+@pytest.mark.parametrize("n", [2, 3, 9, 12])
+def test_clips_agree_with_astropy(n, high, detection, stdfunc):
+    frames, _ = add_hits(noise_frames(n, (20, 30)))
+    frames[1, 5:8, 5:8] = np.nan
+    settings = CleanSettings(detection=detection, high=high, normalize="none", max_rejected=n)
+    bright, dark = settings.high_pair
+    with np.errstate(all="ignore"):
+        clipped = sigma_clip(
+            np.ma.masked_invalid(frames),
+            sigma_upper=bright,
+            sigma_lower=dark,
+            cenfunc="median",
+            stdfunc=stdfunc,
+            axis=0,
+        ).mask
+    result = clean_image_set(frames, settings)
+    np.testing.assert_array_equal(result.rejected, clipped & np.isfinite(frames))
+    np.testing.assert_array_equal(result.scales, 1)
+    np.testing.assert_array_equal(result.offsets, 0)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_minmax_takes_the_highest_and_the_lowest(n):
+    frames = noise_frames(n, (10, 12))
+    frames[0, :3] = np.nan
+    result = clean_image_set(frames, CleanSettings(detection="minmax", normalize="none", max_rejected=2))
+    expected = (frames == np.nanmin(frames, axis=0)) | (frames == np.nanmax(frames, axis=0))
+    np.testing.assert_array_equal(result.rejected, expected)
+
+
+@pytest.mark.parametrize("detection", ["sigma", "mad", "minmax"])
+def test_clips_look_at_frames_on_one_scale(detection):
+    rng = np.random.default_rng(0)
+    scene = 300 + 200 * np.sin(np.arange(40) / 6.0) * np.ones((30, 1))
+    levels = np.linspace(0.5, 2, 12)
+    frames, hits = add_hits(levels[:, None, None] * (scene + rng.normal(0, 3, (12, 30, 40))))
+    rejected = clean_image_set(frames, CleanSettings(detection=detection, normalize="scale")).rejected
+    assert rejected[hits].mean() > 0.95
+    if detection != "minmax":
+        assert rejected[~hits].mean() < 0.02
+
+
+# --- what all detections have in common --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detection", DETECTIONS)
+@pytest.mark.parametrize("grow", [1, 2, 3])
+def test_grow_within_the_frame(detection, grow):
+    frames, _ = add_hits(noise_frames(9, (40, 50)), fraction=0.002)
+    frames[:, 20:23, 10:14] = np.nan
+    frames[3, 21, 9] += 900
+    if detection == "minmax":
+        frames = frames[:3]
+    settings = {"detection": detection, "max_rejected": 9}
+    seed = clean_image_set(frames, CleanSettings(**settings)).rejected
+    grown = clean_image_set(frames, CleanSettings(**settings, grow=grow)).rejected
+    y, x = np.mgrid[-grow : grow + 1, -grow : grow + 1]
+    disk = y**2 + x**2 <= grow**2
+    expected = np.stack([ndimage.binary_dilation(frame, disk) for frame in seed]) & np.isfinite(frames)
+    assert expected.sum() > seed.sum()
+    np.testing.assert_array_equal(grown, expected)
+
+
+@pytest.mark.parametrize("detection", DETECTIONS)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_no_pixel_is_rejected_in_more_frames_than_allowed(detection, limit):
+    simulated = simulate_set(6, (60, 60), seed=3, hit_fraction=0.08)
+    high = 1.2 if detection == "sigma" else None  # one of six samples reaches 2.2 times their deviation at most
+    settings = CleanSettings(detection=detection, high=high, max_rejected=limit, grow=1)
+    result = clean_image_set(simulated.frames, settings)
+    assert result.rejection_count.max() == limit
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8])
+def test_a_majority_is_right_unless_told_otherwise(n):
+    frames = noise_frames(n, (30, 30), sigma=3)
+    half = n // 2
+    frames[:half, 10, 10] += 200 + 100 * np.arange(half)
+    count = clean_image_set(frames, CleanSettings(grow=2)).rejection_count
+    assert count.max() <= max(1, (n - 1) // 2)
+    assert count[10, 10] >= 1 or n % 2 == 0
+
+
+def test_where_too_many_deviate_the_most_significant_are_kept():
+    frames = noise_frames(11, (30, 30), sigma=3)
+    frames[[2, 5, 7], 12, 13] += [300, 900, 600]
+    rejected = clean_image_set(frames, CleanSettings(max_rejected=2)).rejected
+    assert np.flatnonzero(rejected[:, 12, 13]).tolist() == [5, 7]
+
+
+@pytest.mark.parametrize("detection", ["noise", "mad"])
+def test_nothing_above_the_threshold_stays(detection):
+    """What was not rejected is no stronger than the threshold."""
+    frames, _ = add_hits(noise_frames(9, (60, 60)), fraction=0.01)
+    settings = CleanSettings(detection=detection)
+    result = clean_image_set(frames, settings)
+    *_, significance = compare(result, frames)
+    assert significance[~result.rejected].max() < settings.high_pair[0] * 1.35

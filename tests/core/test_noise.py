@@ -1,0 +1,95 @@
+"""Gain and read noise, fitted to a set or given, as a result shows them."""
+
+import numpy as np
+import pytest
+from core_oracles import noise_frames
+
+from glue_cleanset.core.clean import clean_image_set
+from glue_cleanset.core.simulate import simulate_set
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+@pytest.mark.parametrize(("gain", "readnoise"), [(1.5, 6.0), (4.0, 20.0)])
+def test_flats_tell_the_gain(n, gain, readnoise):
+    simulated = simulate_set(n, (200, 200), seed=3, flat=True, gain=gain, readnoise=readnoise)
+    noise = clean_image_set(simulated.frames).noise
+    assert (noise.gain_source, noise.readnoise_source) == ("fitted", "fitted")
+    np.testing.assert_allclose(noise.gain, gain, rtol=0.15)
+    np.testing.assert_allclose(noise.sigma(4000.0), np.sqrt(4000 / gain + (readnoise / gain) ** 2), rtol=0.08)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+@pytest.mark.parametrize("variant", [{}, {"seeing": 0.05, "jitter": 0.1}, {"hit_fraction": 0.05}])
+def test_noise_of_the_sky(n, variant):
+    simulated = simulate_set(n, (200, 200), seed=3, **variant)
+    result = clean_image_set(simulated.frames)
+    level = result.scales * np.nanmedian(result.reference) + result.offsets
+    np.testing.assert_allclose(result.noise.sigma(level), np.median(simulated.sigma, axis=(1, 2)), rtol=0.1)
+
+
+@pytest.mark.parametrize("hits", [0.0, 0.03])
+def test_noise_without_range_in_level(hits):
+    rng = np.random.default_rng(2)
+    frames = 500 + rng.normal(0, 7, (6, 100, 100))
+    frames[rng.uniform(size=frames.shape) < hits] += 700
+    noise = clean_image_set(frames).noise
+    np.testing.assert_allclose(noise.sigma(500.0), 7, rtol=0.03)
+
+
+def test_the_same_noise_on_a_pedestal():
+    simulated = simulate_set(7, (200, 200), seed=3, flat=True)
+    plain = clean_image_set(simulated.frames.astype("f8")).noise
+    raised = clean_image_set(simulated.frames.astype("f8") + 1000).noise
+    np.testing.assert_allclose(raised.sigma(5000.0), plain.sigma(4000.0), rtol=0.03)
+    np.testing.assert_allclose(raised.gain, plain.gain, rtol=0.05)
+
+
+def test_given_numbers_are_used():
+    frames = noise_frames(4, (40, 40))
+    noise = clean_image_set(frames, gain=2, readnoise=[8, 9, 10, 11]).noise
+    assert (noise.gain_source, noise.readnoise_source) == ("given", "given")
+    np.testing.assert_array_equal(noise.gain, np.full(4, 2.0))
+    np.testing.assert_array_equal(noise.readnoise, [8, 9, 10, 11])
+
+
+def test_a_given_noise_decides_what_is_rejected():
+    frames = noise_frames(5, (40, 40), sigma=5)
+    frames[2, 20, 20] += 60
+    assert clean_image_set(frames, gain=100, readnoise=100).rejected.mean() > 0.01
+    assert clean_image_set(frames).rejected[2, 20, 20]
+
+
+def test_read_noise_of_each_frame():
+    rng = np.random.default_rng(5)
+    sigma = np.array([2.0, 2.0, 20.0, 2.0, 2.0])
+    frames = 300 + rng.normal(0, 1, (5, 80, 80)) * sigma[:, None, None]
+    frames[0, 10, 10] += 30
+    frames[2, 30, 30] += 30
+    rejected = clean_image_set(frames, gain=1e4, readnoise=sigma * 1e4).rejected
+    assert rejected[0, 10, 10]
+    assert not rejected[2, 30, 30]
+    assert rejected.mean() < 1e-3
+
+
+def test_gain_alone_leaves_the_read_noise_to_the_set():
+    simulated = simulate_set(7, (200, 200), seed=3, flat=True, gain=2.0, readnoise=40.0)
+    noise = clean_image_set(simulated.frames, gain=2.0).noise
+    assert (noise.gain_source, noise.readnoise_source) == ("given", "fitted")
+    np.testing.assert_allclose(noise.sigma(4000.0), np.sqrt(2000 + 400), rtol=0.06)
+
+
+def test_read_noise_alone_leaves_the_gain_to_the_set():
+    simulated = simulate_set(7, (200, 200), seed=3, flat=True, gain=2.0, readnoise=40.0)
+    noise = clean_image_set(simulated.frames, readnoise=40.0).noise
+    assert (noise.gain_source, noise.readnoise_source) == ("fitted", "given")
+    np.testing.assert_allclose(noise.gain, 2.0, rtol=0.1)
+
+
+def test_a_model_that_exceeds_the_scatter_is_reported():
+    simulated = simulate_set(5, (200, 200), seed=3, gain=1.0, readnoise=4.0, sky=60.0)
+    frames = simulated.frames + 2000
+    result = clean_image_set(frames, gain=1.0, readnoise=4.0)
+    assert any("pedestal" in text for text in result.warnings)
+    strong = simulated.deposits > 8 * simulated.sigma
+    assert result.rejected[strong].mean() > 0.95
+    assert not any("pedestal" in text for text in clean_image_set(simulated.frames, gain=1.0, readnoise=4.0).warnings)

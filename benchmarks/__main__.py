@@ -1,0 +1,67 @@
+"""``python -m benchmarks``: the accuracy tables and the speed tables, as markdown."""
+
+import argparse
+import os
+import platform
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+
+from glue_cleanset.core.simulate import VARIANTS
+
+from .accuracy import measure_accuracy
+from .real import measure_injection
+from .speed import measure_speed
+
+PARTS = ("accuracy", "real", "speed")
+
+
+def main(argv=None):
+    """Run the benchmarks and print their tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("--quick", action="store_true", help="small sets and one round; the figures mean little")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
+    parser.add_argument("--frames", nargs="+", type=int, metavar="N", help="numbers of frames of every variant")
+    parser.add_argument("--size", type=int, help="frames of SIZE x SIZE pixels (accuracy 1024, speed 2048)")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated sets")
+    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    args = parser.parse_args(argv)
+    if unknown := sorted(set(args.parts) - set(PARTS)):
+        parser.error(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
+    if args.frames and min(args.frames) < 2:
+        parser.error(f"--frames {min(args.frames)}: a set has at least 2 frames")
+    parts, peers = args.parts or PARTS, not args.no_peers
+
+    print(_machine(args.seed), flush=True)
+    if "accuracy" in parts:
+        variants, frames, size = args.variants, args.frames, args.size or 1024
+        if args.quick:
+            variants, frames, size = variants or ["base", "hard"], frames or [3, 9], args.size or 256
+        _show(measure_accuracy(variants, frames, size, args.seed, peers))
+    if "real" in parts:
+        _show(measure_injection(args.seed) or ["No real sets beside the checkout: injection skipped.\n"])
+    if "speed" in parts:
+        if args.quick:
+            _show(measure_speed(args.size or 256, 5, (5, 9), args.seed, 1, peers))
+        else:
+            _show(measure_speed(args.size or 2048, seed=args.seed, peers=peers))
+
+
+def _show(tables):
+    for table in tables:
+        print(f"\n{table}", end="", flush=True)
+
+
+def _machine(seed):
+    found = [f"Python {platform.python_version()}"]
+    for name in ("numpy", "numba", "astropy", "ccdproc", "stcal"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return f"{date.today()}, {os.cpu_count()} cores ({platform.machine()}){load}, seed {seed}; {', '.join(found)}"
+
+
+if __name__ == "__main__":
+    main()

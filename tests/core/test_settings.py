@@ -87,7 +87,7 @@ def test_counts_are_whole_numbers(field, values):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0", None, True])
 def test_constant_is_finite(value):
-    with pytest.raises(ValueError, match="constant is .*finite number"):
+    with pytest.raises(ValueError, match=r"constant is .*finite number"):
         CleanSettings(repair="constant", constant=value)
 
 

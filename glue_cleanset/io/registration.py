@@ -1,5 +1,7 @@
 """Is the set registered? The shift of every frame against the middle one, from the structure they show."""
 
+from itertools import pairwise
+
 import numpy as np
 from astropy.table import Column, Table
 from scipy import fft, ndimage
@@ -16,6 +18,7 @@ ERROR = 0.1
 
 _WINDOW = 1024  # larger frames are judged by their central part [pixels]
 _SKY_BLOCK = 128  # the sky is followed on this scale [pixels]
+_SAMPLE = 1 << 14  # so many values tell a level well enough
 _SMALLEST = 24  # a frame with a smaller side holds too little to tell a shift [pixels]
 _THRESHOLD = 2.0  # what counts as structure [sigma of the sky]
 # A match is believed when enough pixels carry it, and when half of the structure takes part, or it stands out from the
@@ -26,7 +29,7 @@ _GOOD_MATCH = 0.5
 _LEAST_SIGMA = 20
 
 
-def measure_shifts(frames, *, reference=None):
+def measure_shifts(frames, *, reference=None, progress=None):
     """Measure the shift of every frame against a reference frame.
 
     Only the structure above the sky is compared. Hot pixels stay where they are while the sky drifts, so a
@@ -38,7 +41,9 @@ def measure_shifts(frames, *, reference=None):
         The set [ADU].
     reference : int, optional
         Index of the reference frame. None = the middle one (N // 2), or the first or the last where the
-        middle one matches fewer than half of the others.
+        middle one matches fewer than half of the others and they match more.
+    progress : callable, optional
+        ``progress(done, total)`` is called as the work goes on; it may return False or raise to stop.
 
     Returns
     -------
@@ -52,20 +57,28 @@ def measure_shifts(frames, *, reference=None):
     ------
     ValueError, TypeError
         Where the frames are no image set, or there is no such reference.
+    glue_cleanset.core.clean.CleanCancelled
+        Where `progress` returned False.
     """
     image_set = frames if isinstance(frames, ImageSet) else ImageSet(frames)
     n = len(image_set)
     if reference is not None and not 0 <= reference < n:
         raise ValueError(f"reference is {reference}; the set has the frames 0 to {n - 1}")
-    best = None
-    for candidate in dict.fromkeys([n // 2, 0, n - 1] if reference is None else [reference]):
-        shifts = _shifts_against(image_set, candidate)
-        matched = int(np.isfinite(shifts[:, 0]).sum()) - 1
-        if best is None or matched > best[0]:
-            best = (matched, candidate, shifts)
-        if 2 * matched >= n - 1:
-            break
-    _, reference, shifts = best
+    candidates = [reference] if reference is not None else list(dict.fromkeys([n // 2, 0, n - 1]))
+    total = n * min(len(candidates), 2)
+
+    def report(done):
+        if progress is not None and progress(done, total) is False:
+            from ..core.clean import CleanCancelled  # here: it loads the compiled loops
+
+            raise CleanCancelled("cancelled; nothing was changed")
+
+    found = _shifts_against(image_set, candidates[:1], report)
+    if len(candidates) > 1 and 2 * _matched(found[0]) < n - 1:
+        found += _shifts_against(image_set, candidates[1:], lambda done: report(n + done))
+    report(total)
+    best = max(range(len(found)), key=lambda k: _matched(found[k]))  # the first of equals
+    reference, shifts = candidates[best], found[best]
     table = Table(meta={"reference": reference})
     table["frame"] = np.arange(1, n + 1)
     table["name"] = list(image_set.names)
@@ -75,7 +88,7 @@ def measure_shifts(frames, *, reference=None):
     return table
 
 
-def registration_warning(frames):
+def registration_warning(frames, *, progress=None):
     """Say which frames are more than half a pixel off.
 
     A frame is off when it lies more than 0.5 px, and the 0.1 px that the measurement may err, from where
@@ -85,13 +98,20 @@ def registration_warning(frames):
     ----------
     frames : ImageSet or array-like, (N, ny, nx)
         The set [ADU].
+    progress : callable, optional
+        ``progress(done, total)`` is called as the work goes on; it may return False or raise to stop.
 
     Returns
     -------
     str
         The warning, with the shifts; empty when the set is registered or shows no structure to tell by.
+
+    Raises
+    ------
+    glue_cleanset.core.clean.CleanCancelled
+        Where `progress` returned False.
     """
-    table = measure_shifts(frames)
+    table = measure_shifts(frames, progress=progress)
     reference = table.meta["reference"]
     shifts = np.column_stack([table["dy"], table["dx"]])
     known = np.isfinite(shifts).all(axis=1)
@@ -138,67 +158,131 @@ def _structure(image_set, i):
         good &= ~image_set.mask[i][part]
     if min(my, mx) < _SMALLEST or not good.any():
         return nothing
-    image[~good] = np.median(image[good])
-    image = ndimage.median_filter(image, 3, mode="nearest")
+    if not good.all():
+        image[~good] = np.median(image[good][:: max(1, image.size // _SAMPLE)])
+    image = _median3(image)
     image -= _sky(image)
     level, sigma = _level_and_scatter(image)
     if not sigma > 0:
         return nothing
-    image = np.arcsinh(np.maximum((image - level) / sigma - _THRESHOLD, 0))
-    image[~good] = 0
-    image *= tukey(my, 0.2).astype(np.float32)[:, None] * tukey(mx, 0.2).astype(np.float32)
+    # in place: on arrays of this size new memory costs more than the arithmetic
+    image -= level + _THRESHOLD * sigma
+    image /= sigma
+    np.maximum(image, 0, out=image)
+    np.arcsinh(image, out=image)
+    if not good.all():
+        image[~good] = 0
+    image *= tukey(my, 0.2).astype(np.float32)[:, None]
+    image *= tukey(mx, 0.2).astype(np.float32)
     return image
+
+
+def _median3(image):
+    """The median of 3x3 pixels, the edge repeated: `scipy.ndimage.median_filter`, ten times as fast."""
+    padded = np.pad(image, 1, mode="edge")
+    result = np.empty_like(image)
+    for start in range(0, len(image), 64):  # pieces that stay in the cache
+        piece = padded[start : start + 66]
+        low, middle, high = _sort3(piece[:-2], piece[1:-1], piece[2:])
+        # of sorted columns the median is that of the highest low, the middle middle and the lowest high
+        low = np.maximum(np.maximum(low[:, :-2], low[:, 1:-1]), low[:, 2:])
+        high = np.minimum(np.minimum(high[:, :-2], high[:, 1:-1]), high[:, 2:])
+        middle = _sort3(middle[:, :-2], middle[:, 1:-1], middle[:, 2:])[1]
+        result[start : start + 64] = _sort3(low, middle, high)[1]
+    return result
+
+
+def _sort3(a, b, c):
+    a, b = np.minimum(a, b), np.maximum(a, b)
+    b, c = np.minimum(b, c), np.maximum(b, c)
+    a, b = np.minimum(a, b), np.maximum(a, b)
+    return a, b, c
 
 
 def _sky(image):
     """Medians of coarse blocks, joined bilinearly."""
-    ny, nx = image.shape
-    rows = np.array_split(np.arange(ny), max(1, ny // _SKY_BLOCK))
-    columns = np.array_split(np.arange(nx), max(1, nx // _SKY_BLOCK))
-    coarse = np.array([[np.median(image[r[0] : r[-1] + 1, c[0] : c[-1] + 1]) for c in columns] for r in rows])
-    y = np.interp(np.arange(ny), [r.mean() for r in rows], np.arange(len(rows)))
-    x = np.interp(np.arange(nx), [c.mean() for c in columns], np.arange(len(columns)))
-    return ndimage.map_coordinates(coarse, np.meshgrid(y, x, indexing="ij"), order=1, output=np.float32)
+    (rows, to_rows), (columns, to_columns) = (_blocks(n) for n in image.shape)
+    coarse = np.array([[np.median(image[r, c][::2, ::2]) for c in columns] for r in rows], np.float32)
+    return to_rows @ coarse @ to_columns.T
+
+
+def _blocks(n):
+    """Slices of about `_SKY_BLOCK` that cover 0 ... n, and the matrix that interpolates between their middles."""
+    edges = np.linspace(0, n, max(1, n // _SKY_BLOCK) + 1).astype(int)
+    middles = (edges[:-1] + edges[1:] - 1) / 2
+    weights = [np.interp(np.arange(n), middles, one) for one in np.eye(len(middles))]
+    return [slice(*pair) for pair in pairwise(edges)], np.array(weights, np.float32).T
 
 
 def _level_and_scatter(image):
     # a standard deviation with clipping, not a MAD: coarsely digitised sky has a MAD of 0 or of 1
-    values = image.reshape(-1)[:: max(1, image.size // 65536)].astype(float)
+    values = image.reshape(-1)[:: max(1, image.size // _SAMPLE)].astype(float)
     for _ in range(6):
         level, sigma = np.median(values), values.std()
         values = values[np.abs(values - level) <= 3 * sigma]
     return np.median(values), values.std()
 
 
-def _shifts_against(image_set, reference):
-    """(N, 3): dy, dx, match; NaN in the first two where the frames have nothing in common."""
-    # imported here: scikit-image is not needed to read or write a set
-    from skimage.registration import phase_cross_correlation
+def _matched(shifts):
+    return np.isfinite(shifts[:, 0]).sum() - 1
 
-    base = _structure(image_set, reference)
-    base_power = float(np.vdot(base, base))
-    transform = fft.fft2(base)
-    result = np.full((len(image_set), 3), np.nan)
-    result[:, 2] = 0
-    result[reference] = 0, 0, 1
-    for i in range(len(image_set)):
-        if i == reference:
-            continue
-        image = _structure(image_set, i)
-        power = float(np.vdot(image, image))
-        if not base_power or not power:
-            continue
-        other = fft.fft2(image)
-        # the structure itself is correlated, not its phase: the phase of a sparse field is that of its noise
-        shift = phase_cross_correlation(transform, other, space="fourier", upsample_factor=20, normalization=None)[0]
-        product = base * np.roll(image, np.round(shift).astype(int), axis=(0, 1))
-        total, square = float(product.sum()), float(np.vdot(product, product))
-        match = total / np.sqrt(base_power * power)
-        result[i, 2] = match
-        # mean and scatter of the correlation over all shifts, by Parseval's theorem
-        mean = float(base.sum()) * float(image.sum()) / image.size
-        scatter = np.linalg.norm(np.abs(transform) * np.abs(other)) / image.size
-        believed = match >= _GOOD_MATCH or total - mean >= _LEAST_SIGMA * np.sqrt(max(scatter**2 - mean**2, 0))
-        if believed and square and total**2 / square >= _LEAST_PIXELS:
-            result[i, :2] = -shift + 0.0
-    return result
+
+def _shifts_against(image_set, references, report):
+    """For each of the references (N, 3): dy, dx, match; NaN in the first two where frames have nothing in common."""
+    n = len(image_set)
+    bases = [_Transformed(_structure(image_set, reference)) for reference in references]
+    found = [np.full((n, 3), np.nan) for _ in references]
+    for i in range(n):
+        report(i)
+        image = None
+        for reference, base, shifts in zip(references, bases, found, strict=True):
+            if i == reference:
+                shifts[i] = 0, 0, 1
+            else:
+                image = image or _Transformed(_structure(image_set, i))
+                shifts[i] = _compare(base, image)
+    return found
+
+
+class _Transformed:
+    """The structure of a frame and its Fourier transform."""
+
+    def __init__(self, structure):
+        self.structure = structure
+        self.power = float(np.vdot(structure, structure))
+        self.transform = fft.rfft2(structure)
+
+
+def _compare(base, image):
+    """(dy, dx, match) of an image against the base."""
+    if not base.power or not image.power:
+        return np.nan, np.nan, 0
+    # the structure itself is correlated, not its phase: the phase of a sparse field is that of its noise
+    spectrum = image.transform.conj()
+    spectrum *= base.transform
+    correlation = fft.irfft2(spectrum, base.structure.shape, overwrite_x=True)
+    peak = np.unravel_index(np.argmax(correlation), correlation.shape)
+    match = float(correlation[peak]) / np.sqrt(base.power * image.power)
+    correlation -= correlation.mean(dtype=float)
+    scatter = np.sqrt(np.vdot(correlation, correlation) / correlation.size)
+    if match < _GOOD_MATCH and correlation[peak] < _LEAST_SIGMA * scatter:
+        return np.nan, np.nan, match
+    product = base.structure * np.roll(image.structure, peak, axis=(0, 1))
+    if not product.sum() ** 2 >= _LEAST_PIXELS * np.vdot(product, product) > 0:
+        return np.nan, np.nan, match
+    dy, dx = (-((p + n // 2) % n - n // 2) for p, n in zip(_refine(correlation, peak), correlation.shape, strict=True))
+    return dy, dx, match
+
+
+def _refine(correlation, peak, reach=8, step=0.02):
+    """The position of a peak between the pixels, from a spline through its neighbourhood."""
+    offsets = np.arange(-reach, reach + 1)
+    rows, columns = (
+        np.take(np.arange(n), p + offsets, mode="wrap") for p, n in zip(peak, correlation.shape, strict=True)
+    )
+    near = np.arange(-1, 1 + step / 2, step)
+    fine = ndimage.map_coordinates(
+        correlation[np.ix_(rows, columns)].astype(float), np.meshgrid(near + reach, near + reach, indexing="ij")
+    )
+    best = np.unravel_index(np.argmax(fine), fine.shape)
+    return [p + near[b] for p, b in zip(peak, best, strict=True)]

@@ -278,7 +278,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.worker.result.connect(self._on_result)
         self.worker.error.connect(self._on_error)
         self._show_running(True)
-        self._say("Comparing the positions of the frames…")
+        self._say("Starting…")
         self.worker.start()
 
     def _show_running(self, running):
@@ -298,12 +298,11 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         else:
             self.close()
 
-    def _on_progress(self, permille):
-        if self.progress.maximum() == 0:
-            self.progress.setRange(0, 1000)
-            if self.button_cancel.isEnabled():
-                self._say("Cleaning…")
+    def _on_progress(self, permille, text):
+        self.progress.setRange(0, 1000)
         self.progress.setValue(permille)
+        if self.button_cancel.isEnabled():
+            self._say(text)
 
     def _finish(self):
         """Forget the worker once its thread has ended; its job, or None where nobody waits for it any more."""

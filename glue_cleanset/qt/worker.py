@@ -7,21 +7,22 @@ from qtpy import QtCore
 
 __all__ = ["CleanWorker"]
 
+COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
+
 
 class CleanWorker(Worker):
     """Clean a `CleanJob`; touches its arrays only, never a glue object.
 
-    Emits `progress` (0 ... 1000) as work goes on, then ``result((CleanResult, warning))`` with the
+    Emits `progress` (0 ... 1000, what is done) as work goes on, then ``result((CleanResult, warning))`` with the
     warning of an unregistered set ('' = none), or ``error(exc_info)``; after `cancel` the
     error is a `CleanCancelled`.
     """
 
-    progress = QtCore.Signal(int)
+    progress = QtCore.Signal(int, str)
 
     def __init__(self, job):
         super().__init__(self._clean, job)
         self._cancelled = threading.Event()
-        self._last = -1
 
     def cancel(self):
         """Ask the cleaning to stop; it does at the end of the piece it is working on."""
@@ -29,20 +30,30 @@ class CleanWorker(Worker):
 
     def _clean(self, job):
         # the loops are compiled when they are imported; here no window waits for that
-        from glue_cleanset.core.clean import CleanCancelled, clean_image_set
+        from glue_cleanset.core.clean import clean_image_set
         from glue_cleanset.io.registration import registration_warning
 
-        warning = registration_warning(job.image_set)
-        if self._cancelled.is_set():
-            raise CleanCancelled
+        warning = registration_warning(
+            job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
+        )
         result = clean_image_set(
-            job.image_set, job.settings, gain=job.gain, readnoise=job.readnoise, progress=self._report
+            job.image_set,
+            job.settings,
+            gain=job.gain,
+            readnoise=job.readnoise,
+            progress=self._reporter("Cleaning…", COMPARED, 1000),
         )
         return result, warning
 
-    def _report(self, done, total):
-        permille = int(1000 * done / total)
-        if permille != self._last:  # no more signals than the bar can show
-            self._last = permille
-            self.progress.emit(permille)
-        return not self._cancelled.is_set()
+    def _reporter(self, text, first, last):
+        shown = None
+
+        def report(done, total):
+            nonlocal shown
+            permille = first + int((last - first) * done / total)
+            if permille != shown:  # no more signals than the bar can show
+                shown = permille
+                self.progress.emit(permille, text)
+            return not self._cancelled.is_set()
+
+        return report

@@ -176,7 +176,7 @@ def quick_core(monkeypatch):
     from glue_cleanset.core import clean
     from glue_cleanset.io import registration
 
-    monkeypatch.setattr(registration, "registration_warning", lambda image_set: "")
+    monkeypatch.setattr(registration, "registration_warning", lambda image_set, **options: "")
 
     def put(function):
         monkeypatch.setattr(clean, "clean_image_set", function)

@@ -1,6 +1,7 @@
 """The dialog: what it offers, what it refuses, what a run does to the session."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -273,7 +274,8 @@ def pause(quick_core, quick_clean):
 
 def test_glue_stays_alive_and_progress_is_shown(application, dialog, pause, wait):
     dialog.run()
-    wait(lambda: dialog.progress.value() == 250)
+    wait(lambda: dialog.progress.value() == 475)  # a quarter of the cleaning
+    assert dialog.message.text() == "Cleaning…"
     assert dialog.progress.isVisible()
     assert not dialog.button_run.isEnabled()
     assert not dialog.isModal()
@@ -297,6 +299,39 @@ def test_cancel_in_the_middle_changes_nothing(application, dialog, pause, wait, 
     assert application.session.command_stack.can_undo_redo() == (False, False)
     assert dialog.button_run.isEnabled()
     assert run(dialog) is not None  # and it runs the next time
+
+
+@pytest.mark.parametrize("way", ["cancel", "close glue"])
+def test_nothing_waits_for_the_check_of_registration(application, dialog, quick_core, monkeypatch, wait, way):
+    from glue_cleanset.core import clean
+
+    started = threading.Event()
+
+    def warn(image_set, *, progress):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            started.set()
+            if progress(1, 3) is False:
+                raise clean.CleanCancelled
+            time.sleep(0.001)
+        raise AssertionError("it was not cancelled")
+
+    monkeypatch.setattr(registration, "registration_warning", warn)
+    before = contents(application)
+    dialog.run()
+    worker = dialog.worker
+    wait(started.is_set)
+    if way == "cancel":
+        wait(lambda: dialog.progress.value() == 100)
+        assert dialog.message.text() == "Comparing the positions of the frames…"
+        dialog.button_cancel.click()
+        wait(lambda: not dialog.running)
+        assert dialog.message.text() == "Cancelled; nothing was changed."
+        assert contents(application) == before
+    else:
+        application.close()
+        assert worker.isFinished()
+    assert dialog.summary is None
 
 
 @pytest.mark.parametrize("way", ["close", "reject"])  # the button of the window, the escape key
@@ -367,7 +402,7 @@ def test_data_removed_during_the_run_is_said(application, dialog, cube, pause, w
 def test_a_set_that_is_not_registered_is_said_with_the_result(application, dialog, quick_core, monkeypatch, run):
     threads = []
 
-    def warn(image_set):
+    def warn(image_set, *, progress):
         threads.append(threading.current_thread())
         return "frame 3 is off by 4.2 pixels"
 

@@ -1,6 +1,7 @@
 # make demo   opens glue with the bundled set cleaned and laid out for review (without a display: writes demo.png)
 # make test   runs the whole suite
 # make lint   checks style and format
+# make benchmark   accuracy and speed beside the peers, half an hour; see benchmarks/README.md
 # make venv   what these need: system libraries, a virtual environment in .venv, the package in it (editable)
 # make clean  removes what the others made
 # Another interpreter: make PYTHON=python3.12 test
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint venv system clean
+.PHONY: demo test lint benchmark venv system clean
 
 demo: venv
 	$(BIN)/glue-cleanset demo
@@ -22,6 +23,10 @@ lint: venv
 	$(BIN)/ruff --version 2>/dev/null | grep -q ' 0\.17\.' || $(BIN)/python -m pip install --quiet 'ruff==0.17.*'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+benchmark: venv
+	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
+	$(BIN)/python -m benchmarks
 
 venv: $(INSTALLED)
 

@@ -210,7 +210,7 @@ def test_scaling_all_frames_scales_the_result(detection, n, seed, factor, normal
     n=st.integers(2, 12),
     seed=st.integers(0, 10**6),
     constant=st.sampled_from([-150.0, 64.0, 1000.0]),
-    normalize=st.sampled_from(["auto", "none", "both", "offset"]),
+    normalize=st.sampled_from(["none", "both", "offset"]),
 )
 @settings(max_examples=12)
 def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normalize):
@@ -218,13 +218,27 @@ def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normal
     options = CleanSettings(detection=detection, normalize=normalize)
     result, other = clean_image_set(frames, options), clean_image_set(frames + constant, options)
     different = other.rejected != result.rejected
-    # where no scale is fitted nothing at all hangs on the level; 'auto' may find another kind of line fit
-    exact = normalize in ("none", "offset")
-    assert different.sum() <= 1 if exact else different.mean() < 2e-3
-    np.testing.assert_allclose(other.scales, result.scales, rtol=1e-9 if exact else 0.01)
     moved = np.abs(other.cleaned - constant - result.cleaned)[~different]
-    assert moved.max() < 1e-6 if exact else np.mean(moved > 2) < 1e-3
+    if normalize == "both":
+        # the search for the line ends somewhat elsewhere
+        assert different.mean() < 2e-3
+        assert np.mean(moved > 2) < 1e-3
+        np.testing.assert_allclose(other.scales, result.scales, rtol=0.01)
+    else:
+        assert different.sum() <= 1
+        assert moved.max() < 1e-6
+        np.testing.assert_array_equal(other.scales, result.scales)
     np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_adding_a_constant_to_frames_that_are_normalised_as_they_need_it(seed):
+    frames = stars_and_hits(7, seed)
+    result, other = clean_image_set(frames), clean_image_set(frames + 500)
+    # another kind of line may describe the set now; what is rejected is the same but for a few
+    assert (other.rejected != result.rejected).sum() < 0.03 * result.rejected.sum()
+    both = other.rejected & result.rejected
+    assert np.median(np.abs(other.cleaned - 500 - result.cleaned)[both]) < 2
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])

@@ -3,7 +3,9 @@
 from glue.core import Data
 from qtpy import QtWidgets
 
-__all__ = ["clean_from_menu", "clean_layers", "find_session"]
+from glue_cleanset.viewer.attach import find_attached
+
+__all__ = ["clean_from_menu", "clean_layers", "find_session", "review_from_menu", "review_layer"]
 
 
 def clean_from_menu(session, data_collection):
@@ -49,6 +51,43 @@ def clean_layers(layers, data_collection):
         dialog = CleanDialog(session, images=data, parent=session.application)
     dialog.show()
     return dialog
+
+
+def review_from_menu(session, data_collection):
+    """Open the review layout of the newest result in the session.
+
+    Raises
+    ------
+    ValueError
+        Where nothing was cleaned.
+    """
+    found = find_attached(data_collection)
+    if not found:
+        raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
+    return _review(session, found[-1])
+
+
+def review_layer(layer, data_collection):
+    """Open the review layout of the result that a data set is the cube or a part of: the newest.
+
+    Raises
+    ------
+    ValueError
+        Where it belongs to no result.
+    """
+    found = find_attached(data_collection, layer)
+    if not found:
+        raise ValueError(
+            f"{layer.label} is no part of a cleaned image set; choose the cube that was cleaned or its rejection map, "
+            "or clean it first."
+        )
+    return _review(find_session(data_collection), found[-1])
+
+
+def _review(session, attached):
+    from .review import open_review
+
+    return open_review(session, attached)
 
 
 def is_cube(data):

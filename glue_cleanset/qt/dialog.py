@@ -352,9 +352,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self.session.command_stack.undo()
             self._say(f"The result could not be added: {error}\nNothing was changed.", bad=True)
             return
-        self.summary = SummaryDialog(
-            self.session, command.attached, result, axis=job.axis, registration=warning, parent=self.parent()
-        )
+        self.summary = SummaryDialog(self.session, command.attached, result, registration=warning, parent=self.parent())
         self.summary.show()
         self.close()
 

@@ -20,7 +20,7 @@ SAMPLE = 1_000_000
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
 
 
-def open_review(session, attached, axis=0):
+def open_review(session, attached):
     """Open a new tab with the original frames, the cleaned ones and the rejection map.
 
     Frame and visible region of the three go together; original and cleaned have the same
@@ -31,8 +31,6 @@ def open_review(session, attached, axis=0):
     session : glue.core.Session
     attached : glue_cleanset.viewer.attach.Attached
         What a cleaning added; what it did not add is left out.
-    axis : int
-        The axis of the cube that holds the frames.
 
     Returns
     -------
@@ -46,8 +44,8 @@ def open_review(session, attached, axis=0):
     """
     _check_present(session, attached)
     application, cube = session.application, attached.cube
-    n_frames = cube.shape[axis]
-    y, x = (cube.pixel_component_ids[i] for i in range(3) if i != axis)
+    n_frames = cube.shape[attached.axis]
+    y, x = (cube.pixel_component_ids[i] for i in range(3) if i != attached.axis)
 
     application.new_tab()
     application.tab_bar.setTabText(application.tab_count - 1, f"Review of {cube.label}")

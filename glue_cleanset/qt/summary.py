@@ -31,16 +31,13 @@ class SummaryDialog(QtWidgets.QDialog):
     attached : glue_cleanset.viewer.attach.Attached
         What the cleaning added to the session.
     result : CleanResult
-    axis : int
-        The axis of the cube that holds the frames.
     registration : str, optional
         Warning of a set that does not look registered.
     parent : QWidget, optional
     """
 
-    def __init__(self, session, attached, result, axis=0, registration="", parent=None):
+    def __init__(self, session, attached, result, registration="", parent=None):
         super().__init__(parent)
-        self.axis = axis
         self.session = session
         self.attached = attached
         self.setWindowTitle(f"Summary of cleaning {attached.cube.label}")
@@ -76,7 +73,7 @@ class SummaryDialog(QtWidgets.QDialog):
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
-        open_review(self.session, self.attached, self.axis)
+        open_review(self.session, self.attached)
         self.close()
 
 

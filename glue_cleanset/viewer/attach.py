@@ -1,6 +1,7 @@
 """Attaching a result to its cube, as one step that glue can undo."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from glue.core import Data
@@ -13,7 +14,7 @@ from .colors import frame_colormap
 from .links import link_images, link_parts
 from .stack import find_numbers
 
-__all__ = ["OUTPUTS", "AttachResult", "Attached", "build_attached"]
+__all__ = ["OUTPUTS", "AttachResult", "Attached", "build_attached", "find_attached", "record_attached"]
 
 # what can be attached -> in the words the dialog shows
 OUTPUTS = {
@@ -24,6 +25,10 @@ OUTPUTS = {
     "events": "a table with one row for each event",
     "frames": "a table with one row for each frame: the verbose summary",
 }
+# key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
+RUNS = "cleanings"
+COMPONENTS = ("source", "cleaned", "rejected", "event")
+DATASETS = ("map", "events", "frames")
 
 
 @dataclass
@@ -36,6 +41,8 @@ class Attached:
         The cube that was cleaned.
     source : glue.core.ComponentID
         The attribute that was cleaned.
+    axis : int
+        The axis of the cube that holds the frames.
     cleaned, rejected, event : glue.core.ComponentID or None
         In `cube`; None where not asked for.
     map, events, frames : glue.core.Data or None
@@ -45,6 +52,7 @@ class Attached:
 
     cube: Data
     source: ComponentID
+    axis: int = 0
     cleaned: ComponentID | None = None
     rejected: ComponentID | None = None
     event: ComponentID | None = None
@@ -56,6 +64,47 @@ class Attached:
     def datasets(self):
         """The data that were made, without the cube."""
         return [data for data in (self.map, self.events, self.frames) if data is not None]
+
+
+def record_attached(attached):
+    """Where a result went, for the ``meta`` of its cube: plain values, which a session file keeps."""
+    parts = {name: getattr(attached, name) for name in (*COMPONENTS, *DATASETS)}
+    return {
+        "time": datetime.now(UTC).isoformat(),
+        "axis": attached.axis,
+        **{name: None if part is None else part.uuid for name, part in parts.items()},
+    }
+
+
+def find_attached(collection, data=None):
+    """The results of cleaning that are in a session, also in one that was saved and opened again.
+
+    Parameters
+    ----------
+    collection : glue.core.DataCollection
+    data : glue.core.Data, optional
+        Only the results that this is the cube or a part of.
+
+    Returns
+    -------
+    list of Attached
+        The newest last. A part that is not there any more is None; without its source a result is left out.
+    """
+    datasets = {known.uuid: known for known in collection}
+    found = []
+    for cube in collection:
+        components = {cid.uuid: cid for cid in cube.components}
+        for run in cube.meta.get(RUNS, ()):
+            attached = Attached(
+                cube,
+                axis=run["axis"],
+                **{name: components.get(run[name]) for name in COMPONENTS},
+                **{name: datasets.get(run[name]) for name in DATASETS},
+            )
+            mine = data is None or any(data is part for part in (cube, *attached.datasets))
+            if mine and attached.source is not None:
+                found.append((run["time"], attached))
+    return [attached for _, attached in sorted(found, key=lambda pair: pair[0])]
 
 
 def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=()):
@@ -94,7 +143,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
         set(taken),
     )
-    attached = Attached(data, source)
+    attached = Attached(data, source, axis)
     units = data.get_component(source).units
     components = []
 
@@ -183,6 +232,7 @@ class AttachResult(Command):
                 outputs=self.outputs,
                 taken=[data.label for data in collection],
             )
+            self._record = record_attached(self.attached)
             a = self.attached
             self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
             if self.images:
@@ -195,6 +245,7 @@ class AttachResult(Command):
                     self.data.add_component(component, cid)
                 collection.extend(self._made)
                 collection.add_link(self._links)
+                self.data.meta[RUNS] = [*self.data.meta.get(RUNS, ()), self._record]
             except Exception as exc:
                 error = exc
         if error is not None:
@@ -208,6 +259,9 @@ class AttachResult(Command):
             return
         collection = session.data_collection
         made = self._made
+        self.data.meta[RUNS] = [run for run in self.data.meta.get(RUNS, ()) if run != self._record]
+        if not self.data.meta[RUNS]:
+            del self.data.meta[RUNS]
         present = [cid for cid, _ in self._components if cid in self.data.components]
         doomed = _with_dependents(self.data, present)
         stays = [cid for cid in self.data.main_components if not any(cid is d for d in doomed)]

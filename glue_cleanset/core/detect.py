@@ -4,6 +4,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -67,6 +68,7 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     surroundings = _look_around(rows, noise, normalization, progress)
     if settings.detection == "noise":
         rejected, reference = _judge(rows, *surroundings, settings, progress)
+        _excuse(rows, *surroundings, settings, rejected)
     else:
         rejected, reference = _clip(rows, settings, progress), None
     if settings.grow:
@@ -99,7 +101,15 @@ class _Rows:
         size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
         largest = np.abs(size).max(axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
         smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
-        model = scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest
+        model = (
+            scales,
+            normalization.origins,
+            *normalization.gradients.T,
+            a,
+            b,
+            c,
+            smallest,
+        )
         self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
         self.exact = tuple(np.ascontiguousarray(v, float) for v in model)
 
@@ -117,7 +127,14 @@ class _Rows:
         if self.frames is not None:
             return self.frames, y0, y1, 0, 0, ny
         first, last = max(y0 - rim, 0), min(y1 + rim, ny)
-        return self.image_set.read(slice(first, last)), y0 - first, y1 - first, first, first, last
+        return (
+            self.image_set.read(slice(first, last)),
+            y0 - first,
+            y1 - first,
+            first,
+            first,
+            last,
+        )
 
     def work(self, function, progress=None, begin=0.0, end=0.0):
         """function(y0, y1) for each piece, on all cores."""
@@ -149,7 +166,17 @@ def _look_around(rows, noise, normalization, progress):
 
     def first(y0, y1):
         frames, row0, row1, top, _, _ = rows.read(y0, y1)
-        kernels.stack_scatter(frames, row0, row1, top, rows.model, *network, drop, median[y0:y1], scatter[y0:y1])
+        kernels.stack_scatter(
+            frames,
+            row0,
+            row1,
+            top,
+            rows.model,
+            *network,
+            drop,
+            median[y0:y1],
+            scatter[y0:y1],
+        )
 
     rows.work(first, progress, 0.1, 0.4)
     finite = np.isfinite(scatter)
@@ -166,17 +193,24 @@ def _look_around(rows, noise, normalization, progress):
     rows.work(second, progress, 0.4, 0.45)
     inflation = ndimage.uniform_filter(local, 3, mode="nearest")
     plain = structure == 0
-    # the noise model was made exact where there is nothing but sky
+    # what noise alone gives; more only where the sky itself shows more
     typical = _sky(inflation[plain] if np.count_nonzero(plain) > 100 else inflation)
-    if typical > 0:
-        inflation /= typical
-        np.maximum(inflation, 1, out=inflation)
-    else:
-        inflation[:] = 1
+    inflation /= max(typical, _scatter_of_noise(n, drop))
+    np.maximum(inflation, 1, out=inflation)
     if n == 2:
         # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
         inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
     return median, inflation, structure
+
+
+@lru_cache(maxsize=64)
+def _scatter_of_noise(n, drop):
+    """What `stack_scatter` and the median over 25 pixels give of n frames that hold Gaussian noise, tried out."""
+    z = np.random.default_rng(0).standard_normal((n, 25, 400))
+    if n == 2:
+        return float(np.median((z[1] - z[0]) ** 2, axis=0).mean())
+    chi = np.sort((z - np.median(z, axis=0)) ** 2, axis=0)[: n - drop].mean(axis=0)
+    return float(np.median(chi, axis=0).mean())
 
 
 def _sky(image):
@@ -200,11 +234,65 @@ def _judge(rows, median, inflation, structure, settings, progress):
         frames, row0, row1, top, a, b = rows.read(y0, y1, rim=2)
         parts = median[a:b], inflation[a:b], structure[a:b]
         kernels.judge(
-            frames, row0, row1, top, rows.model, keep, *parts, high, low, joint, cap, reference[a:b], flags[:, a:b]
+            frames,
+            row0,
+            row1,
+            top,
+            rows.model,
+            keep,
+            *parts,
+            high,
+            low,
+            joint,
+            cap,
+            reference[a:b],
+            flags[:, a:b],
         )
 
     rows.work(piece, progress, 0.45, 0.85)
     return flags, reference
+
+
+def _excuse(rows, median, inflation, structure, settings, rejected):
+    """Take back what is rejected where a star has changed its light."""
+    index = np.flatnonzero(rejected)
+    index = index[structure.reshape(-1)[index % median.size] > 0]
+    excused = np.zeros(index.size, bool)
+
+    def piece(here, frame, row, column, y0, y1):
+        frames, row0, _, top, a, b = rows.read(y0, y1, rim=4)
+        parts = median[a:b], inflation[a:b], structure[a:b]
+        result = np.zeros(here.size, bool)
+        kernels.excuse(
+            frames,
+            row0,
+            top,
+            rows.model,
+            *parts,
+            settings.high_pair,
+            frame,
+            row - y0,
+            column,
+            result,
+        )
+        excused[here] = result
+
+    _by_rows(rows, index, piece)
+    rejected.reshape(-1)[index[excused]] = False
+
+
+def _by_rows(rows, index, function):
+    """function(here, frame, row, column, y0, y1) with those of the pixels at a flat index that lie in each piece."""
+    frame, row, column = np.unravel_index(index, rows.image_set.shape)
+    order = np.argsort(row, kind="stable")
+    edges = row[order]
+
+    def piece(y0, y1):
+        here = order[slice(*np.searchsorted(edges, (y0, y1)))]
+        if here.size:
+            function(here, frame[here], row[here], column[here], y0, y1)
+
+    rows.work(piece)
 
 
 def _clip(rows, settings, progress):
@@ -219,7 +307,10 @@ def _clip(rows, settings, progress):
         z = (rows.image_set.read(slice(y0, y1)) - (origin + gy * y + gx * x)) / scale
         good = np.isfinite(z)
         if settings.detection == "minmax":
-            least, most = np.where(good, z, np.inf).min(axis=0), np.where(good, z, -np.inf).max(axis=0)
+            least, most = (
+                np.where(good, z, np.inf).min(axis=0),
+                np.where(good, z, -np.inf).max(axis=0),
+            )
             found = ((z == least) | (z == most)) & (least < most)
         else:
             bright, dark = settings.high_pair
@@ -261,27 +352,32 @@ def _average(rows, median, inflation, structure, rejected):
 def _measure(rows, inflation, structure, rejected):
     """index, median, mean, residual, significance of every rejected pixel; sparse."""
     index = np.flatnonzero(rejected)
-    frame, row, column = np.unravel_index(index, rejected.shape)
     measured = np.full((3, index.size), np.nan)
-    by_row = np.argsort(row, kind="stable")
-    edges = row[by_row]
 
-    def piece(y0, y1):
-        here = by_row[slice(*np.searchsorted(edges, (y0, y1)))]
-        if not here.size:
-            return
+    def piece(here, frame, row, column, y0, y1):
         frames, row0, _, top, _, _ = rows.read(y0, y1)
-        parts = inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1]
+        parts = (
+            inflation[y0:y1].astype(float),
+            structure[y0:y1].astype(float),
+            rejected[:, y0:y1],
+        )
         result = np.empty((3, here.size))
-        kernels.measure(frames, row0, top, rows.exact, *parts, frame[here], row[here] - y0, column[here], *result)
+        kernels.measure(frames, row0, top, rows.exact, *parts, frame, row - y0, column, *result)
         measured[:, here] = result
 
-    rows.work(piece)
+    _by_rows(rows, index, piece)
+    frame, row, column = np.unravel_index(index, rejected.shape)
     median, mean, noise = measured
     scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
     value = rows.image_set.frames.reshape(-1)[index].astype(float)
     z = (value - (origin + gy * row + gx * column)) / scale
-    return index, median, mean, (z - mean) * scale, np.where(z == mean, 0, (z - mean) / noise)
+    return (
+        index,
+        median,
+        mean,
+        (z - mean) * scale,
+        np.where(z == mean, 0, (z - mean) / noise),
+    )
 
 
 def _keep_most_significant(rejected, measured, limit):

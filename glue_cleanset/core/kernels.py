@@ -15,7 +15,12 @@ from functools import lru_cache
 import numba
 import numpy as np
 
-_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
+_OPTIONS = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"contract", "arcp", "nsz"},
+    "error_model": "numpy",
+}
 _jit = numba.njit(**_OPTIONS)
 _inline = numba.njit(**_OPTIONS, inline="always")
 
@@ -58,7 +63,12 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
             width = min(piece, nx - x0)
             bad[:] = False
             for i in range(n):
-                zi, oi, source, r = z[i], order[i], frames[i, row, x0 : x0 + width], rscale[i]
+                zi, oi, source, r = (
+                    z[i],
+                    order[i],
+                    frames[i, row, x0 : x0 + width],
+                    rscale[i],
+                )
                 o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                 for x in range(width):
                     v = (source[x] - (o + g * dtype(x))) * r
@@ -185,7 +195,20 @@ def _on_reference(frames, i, row, top, x, model):
 
 @_jit
 def _significance(
-    frames, row, top, x0, x1, model, keep, median, inflation, structure, work, significance, left, reference
+    frames,
+    row,
+    top,
+    x0,
+    x1,
+    model,
+    keep,
+    median,
+    inflation,
+    structure,
+    work,
+    significance,
+    left,
+    reference,
 ):
     """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
     there; `left` counts the frames that do not. Results begin at element 0."""
@@ -283,7 +306,23 @@ def _outlier(above, centre, below, x, high, low, joint, cap):
 
 
 @_jit
-def judge(frames, row0, row1, top, model, keep, median, inflation, structure, high, low, joint, cap, reference, flags):
+def judge(
+    frames,
+    row0,
+    row1,
+    top,
+    model,
+    keep,
+    median,
+    inflation,
+    structure,
+    high,
+    low,
+    joint,
+    cap,
+    reference,
+    flags,
+):
     """Flag the pixels of the rows row0 ... row1 that deviate, in two passes.
 
     The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
@@ -335,7 +374,11 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                 left[row % 3] = 0
             y = row - 1
             if y >= row0 - 1:
-                above, centre, below = first[(y - 1) % 3], first[y % 3], first[(y + 1) % 3]
+                above, centre, below = (
+                    first[(y - 1) % 3],
+                    first[y % 3],
+                    first[(y + 1) % 3],
+                )
                 again = second[y % 3]
                 some[:width] = left[y % 3, :width] > 0
                 for i in range(n):
@@ -368,13 +411,72 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                         reference[y, x0:x1] = means[y % 3, x0 - a : x1 - a]
             y = row - 2
             if y >= row0:
-                above, centre, below = second[(y - 1) % 3], second[y % 3], second[(y + 1) % 3]
+                above, centre, below = (
+                    second[(y - 1) % 3],
+                    second[y % 3],
+                    second[(y + 1) % 3],
+                )
                 for i in range(n):
                     ci = centre[i]
                     for x in range(x0 - a + 1, x1 - a + 1):
                         s = ci[x]
                         if (s > low[0] or s < -low[1]) and _outlier(above[i], ci, below[i], x, high, low, joint, cap):
                             flags[i, y, a + x - 1] = True
+
+
+@_jit
+def excuse(
+    frames,
+    row0,
+    top,
+    model,
+    median,
+    inflation,
+    structure,
+    high,
+    frame,
+    row,
+    column,
+    excused,
+):
+    """Which rejected pixels on a star are its own change of light?
+
+    Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
+    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `row` counts from row0; `median`,
+    `inflation` and `structure` have the rows of `frames`.
+    """
+    _, rows, nx = frames.shape
+    va, vb, vc, vmin = model[4:]
+    share = np.empty(24)
+    for k in range(len(frame)):
+        i, y, x = frame[k], row0 + row[k], column[k]
+        if structure[y, x] == 0:
+            continue
+        dark = np.inf
+        for b in range(max(y - 4, 0), min(y + 5, rows)):
+            for a in range(max(x - 4, 0), min(x + 5, nx)):
+                dark = min(dark, median[b, a])
+        count = 0
+        for b in range(max(y - 2, 0), min(y + 3, rows)):
+            for a in range(max(x - 2, 0), min(x + 3, nx)):
+                light = median[b, a] - dark
+                v = _variance(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
+                r = _on_reference(frames, i, b, top, a, model) - median[b, a]
+                if light * light > 9 * v and np.abs(r) < np.inf and not (a == x and b == y):
+                    share[count] = r / light
+                    count += 1
+        if count < 8:
+            continue
+        change = np.median(share[:count])
+        agree = 0
+        for j in range(count):
+            agree += 0.3 < share[j] / change < 2
+        if agree < 0.8 * count:
+            continue
+        r = _on_reference(frames, i, y, top, x, model) - median[y, x]
+        left = np.abs(r - change * (median[y, x] - dark))
+        v = _variance(va[i], vb[i], vc[i], vmin[i], median[y, x], inflation[y, x], structure[y, x])
+        excused[k] = left < 0.6 * np.abs(r) and left * left < high[0 if r > 0 else 1] ** 2 * v
 
 
 @_jit
@@ -386,14 +488,37 @@ def average(frames, row0, row1, top, model, median, inflation, structure, reject
     for y in range(row1 - row0):
         for x in range(nx):
             reference[y, x] = _significance_again(
-                frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
+                frames,
+                row0 + y,
+                top,
+                x,
+                model,
+                median[y],
+                inflation[y],
+                structure[y],
+                rejected[:, y, x],
+                spare,
             )
             if np.isnan(median[y, x]):
                 reference[y, x] = dtype(np.nan)
 
 
 @_jit
-def measure(frames, row0, top, model, inflation, structure, rejected, frame, row, column, median, mean, noise):
+def measure(
+    frames,
+    row0,
+    top,
+    model,
+    inflation,
+    structure,
+    rejected,
+    frame,
+    row,
+    column,
+    median,
+    mean,
+    noise,
+):
     """For each rejected pixel: median and noise-weighted mean of the frames that survive at it, as z, and the noise
     of the difference to the mean; NaN where no frame does. In double precision, whatever the frames are."""
     n = len(frames)

@@ -13,6 +13,7 @@ _SAMPLES = 600_000
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
+_MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _PEDESTAL = 0.1  # a given noise model that exceeds the scatter by this share at the sky tells of a pedestal
 
 
@@ -52,7 +53,7 @@ class NoiseModel:
         return (
             (self.floor + self.slope * offsets) / scales**2,
             self.slope / scales,
-            self.mismatch**2,
+            _MARGIN * self.mismatch**2,
             self.least / scales**2,
         )
 
@@ -103,7 +104,12 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     s = scales[:, None]
     level = s * reference + offsets[:, None]
     light = np.broadcast_to(s * s * (reference - sky) ** 2, z.shape)
-    terms = np.ones_like(level), level, light, np.broadcast_to(s * s * structure, z.shape)
+    terms = (
+        np.ones_like(level),
+        level,
+        light,
+        np.broadcast_to(s * s * structure, z.shape),
+    )
     theta = np.array([start * np.mean(scales) ** 2, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
     for _ in range(4):
@@ -114,15 +120,28 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
     # the levels that most pixels have, and the darkest, are measured and not left to a line
-    at_sky = _clipped_variance(_of_one(residual, differences, (structure == 0) & ((reference - sky) ** 2 < 9 * start)))
+    at_sky = _clipped_variance(
+        _of_one(
+            residual,
+            differences,
+            (structure == 0) & ((reference - sky) ** 2 < 9 * start),
+        )
+    )
     in_dark = _clipped_variance(_of_one(residual, differences, reference <= np.percentile(reference, 10)))
     usual = np.median(level)
     if at_sky > 0:
         theta[0] = at_sky - theta[1] * usual
     model = _model(n, theta, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
-    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
-    return replace(model, least=np.maximum(least, 0), mismatch=_mismatch(s * (z - reference), variance, terms[3]))
+    variance = np.maximum(
+        model.floor[:, None] + model.slope[:, None] * level,
+        np.maximum(least, 1e-30)[:, None],
+    )
+    return replace(
+        model,
+        least=np.maximum(least, 0),
+        mismatch=_mismatch(s * (z - reference), variance, terms[3]),
+    )
 
 
 def _of_one(residual, differences, which):
@@ -152,8 +171,9 @@ def _model(n, theta, told, gain, readnoise, sky):
     gain = 1 / slope
     if readnoise is not None:
         given = (readnoise * slope) ** 2
-        pedestal = np.mean((given - floor) / slope)
-        if sources["gain_source"] == "given" and pedestal * np.mean(slope) > _PEDESTAL * np.mean(given + slope * sky):
+        pedestal = np.median((given - floor) / slope)
+        excess = pedestal * np.median(slope) / np.median(given + slope * sky)
+        if sources["gain_source"] == "given" and excess > _PEDESTAL and pedestal <= sky:
             message = (
                 f"the scatter of the frames is smaller than gain and readnoise tell: about {pedestal:.0f} ADU of their "
                 "level are taken for a pedestal (bias), which has no photon noise"
@@ -225,6 +245,8 @@ def _fit_variance(residual, terms, slope, theta):
     smallest = max(0.02 * np.median(y), 1e-9 * theta[0], 1e-40) * x[0]
     fit = [k for k in range(4) if (slope is None or k != 1) and x[k].any()]
     error = np.inf
+    if y.size <= len(fit):
+        return theta, error
     for _ in range(4):
         expected = np.maximum(theta @ x, smallest)
         inside = y <= _CLIP**2 * expected

@@ -94,7 +94,7 @@ def normalize(image_set, how="auto", exptime=None):
                 kinds = [kind for kind in kinds if not (kind[0] and kind[1])]
             fits = [_lines(x, y, v, centres, sky, kind, fixed) for kind in kinds]
             # a number more for each frame must earn its place
-            prices = [0.5 * n * (s + o + 2 * p) * np.log(max(x.size, 2)) for s, o, p in kinds]
+            prices = [0.5 * n * (s + o + 2 * p) * np.log(max(x.shape[1], 2)) for s, o, p in kinds]
             best = np.argmin([fit[-1] + price for fit, price in zip(fits, prices, strict=True)])
             scales, offsets, planes, _ = fits[best]
             kinds = [kinds[best]]
@@ -131,7 +131,11 @@ def _first_look(thin, how, fixed):
     levels = np.array([_median(frame) for frame in thin])
     if np.isnan(levels).any():
         # nothing good among the pixels looked at: start from the frames as they are
-        levels = np.where(np.isnan(levels), np.nanmedian(levels) if np.isfinite(levels).any() else 0.0, levels)
+        levels = np.where(
+            np.isnan(levels),
+            np.nanmedian(levels) if np.isfinite(levels).any() else 0.0,
+            levels,
+        )
     scales = np.ones(n) if fixed is None else fixed
     starts = [(scales, np.zeros(n) if how == "none" else levels - np.median(levels) * scales)]
     if fixed is None and (levels > 0).all():
@@ -181,31 +185,42 @@ def _plane(planes, centres):
 
 
 def _patch_means(patches, centres, scales, offsets, planes):
-    """Means of the patches of the reference (M,) and of every frame, without hits, (N, M); their variance; the sky."""
+    """Means of the patches of every frame, without hits, and of the reference over the same pixels, each (N, M); the
+    variance of the former; the sky."""
     n, m, *size = patches.shape
-    z = _to_reference(patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype), scales, offsets)
+    z = _to_reference(
+        patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype),
+        scales,
+        offsets,
+    )
     z = z.reshape(n, m, -1)
     reference = stack_median(z).reshape(m, -1)
     good = np.isfinite(z)
-    shared = good.all(axis=0)
-    some = shared.any(axis=1)
-    if not some.any():
-        raise ValueError("no pixel is good in all frames; the frames or their masks do not overlap")
+    # a pixel that only one frame knows compares it with itself
+    good &= good.sum(axis=0) > 1
+    count = good.sum(axis=2)
+    if not count.any(axis=1).all():
+        frame = np.flatnonzero(~count.any(axis=1))[0] + 1
+        raise ValueError(f"frame {frame} shares no good pixel with the others; leave it out, or look at the mask")
     sky = _median(reference)
-    d = np.where(shared, z - reference, 0)
-    count = np.maximum(shared.sum(axis=1), 1)
-    width = np.array([_width(frame[shared]) for frame in d])[:, None]
+    d = np.where(good, z - reference, 0)
+    width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]
     if np.prod(size) >= 64:
         # the pixels of a bright patch scatter more
         width = np.maximum(width, 1.4826 * np.median(np.abs(d), axis=2))
     # a hit stands out of its patch; a star's core under another seeing stays below a share of its light
-    limit = 5 * width[..., None] + 0.3 * np.abs(reference - sky)
-    d[np.abs(d) > limit] = 0
-    x = np.where(shared, reference, 0).sum(axis=1) / count
-    y = (x + d.sum(axis=2) / count) * scales[:, None] + offsets[:, None] + _plane(planes, centres)
-    v = (width**2 / count + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
-    # a patch that is blind in some frame has no weight
-    return np.where(some, x, sky), np.where(some, y, sky), np.where(some, v, np.inf).astype(float), sky
+    d[np.abs(d) > 5 * width[..., None] + 0.3 * np.abs(reference - sky)] = 0
+    some = np.maximum(count, 1)
+    x = np.where(good, reference, 0).sum(axis=2) / some
+    y = (x + d.sum(axis=2) / some) * scales[:, None] + offsets[:, None] + _plane(planes, centres)
+    v = (width**2 / some + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
+    # a patch that is blind in a frame has no weight
+    return (
+        np.where(count, x, sky),
+        np.where(count, y, sky),
+        np.where(count, v, np.inf).astype(float),
+        sky,
+    )
 
 
 def _lines(x, y, v, centres, sky, kind, fixed):
@@ -217,24 +232,24 @@ def _lines(x, y, v, centres, sky, kind, fixed):
     start = np.ones(n) if fixed is None else fixed
     columns = [x - zero] if free_scale else []
     columns += [np.ones_like(x)] if free_offset else []
-    columns += list(centres.T) if free_plane else []
-    design = np.stack(columns).astype(float)
+    columns += [np.broadcast_to(column, x.shape) for column in centres.T] if free_plane else []
+    design = np.stack(columns, axis=1).astype(float)
     y = y - start[:, None] * (x - zero)
-    theta = np.zeros((n, len(design)))
+    fine = np.isfinite(v)
+    theta = np.zeros((n, design.shape[1]))
     if free_offset:
-        theta[:, int(free_scale)] = np.median(y, axis=1)
+        theta[:, int(free_scale)] = [np.median(values[here]) for values, here in zip(y, fine, strict=True)]
     for _ in range(15):
-        d = y - theta @ design
-        w = 1 / (v * (1 + d * d / (9 * v)))
-        w[~np.isfinite(w)] = 0
-        normal = np.einsum("im,km,lm->ikl", w, design, design)
+        d = y - np.einsum("ik,ikm->im", theta, design)
+        w = np.where(fine, 1 / (v * (1 + d * d / (9 * v))), 0)
+        normal = np.einsum("im,ikm,ilm->ikl", w, design, design)
         size = np.sqrt(np.einsum("ikk->ik", normal))
         size[size == 0] = 1
         normal = normal / (size[:, :, None] * size[:, None, :])
-        theta += np.einsum("ikl,il->ik", np.linalg.pinv(normal, rcond=1e-6), (w * d) @ design.T / size) / size
-    d = y - theta @ design
-    fine = np.isfinite(v)
-    cost = np.sum(np.where(fine, 4.5 * np.log1p(d * d / (9 * v)), 0)) + 0.5 * np.sum(np.log(v[fine]))
+        right = np.einsum("im,ikm->ik", w * d, design) / size
+        theta += np.einsum("ikl,il->ik", np.linalg.pinv(normal, rcond=1e-6), right) / size
+    d = y - np.einsum("ik,ikm->im", theta, design)
+    cost = np.sum(4.5 * np.log1p((d * d / (9 * v))[fine])) + 0.5 * np.sum(np.log(v[fine]))
     scales = start + theta[:, 0] if free_scale else start
     if not (scales > 0.01).all():
         # a frame that runs against the others is nothing a factor can mend

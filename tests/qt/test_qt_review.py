@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from glue.core import Data
 from glue_qt.viewers.image import ImageViewer
-from qtpy import QtCore
+from qtpy import QtCore, QtWidgets
 
-from glue_cleanset.qt.actions import clean_from_menu
+from glue_cleanset.qt import REVIEW_LABEL
+from glue_cleanset.qt.actions import clean_from_menu, review_layer
 from glue_cleanset.qt.review import open_review, show_limits
+from glue_cleanset.viewer.attach import find_attached
 
 
 @pytest.fixture
@@ -220,3 +222,72 @@ def test_limits_ignore_what_is_not_finite():
     assert show_limits(data, data.id["a"]) == (0.0, 1.0)
     data.update_components({data.id["a"]: np.where(np.isnan(values), 7.0, values)})
     assert show_limits(data, data.id["a"]) == (7.0, 8.0)
+
+
+def choose_review(application, data):
+    """What a person does in the data list: the context menu of `data`."""
+    tree = application._layer_widget.ui.layerTree
+    tree.set_selected_layers([data])
+    (action,) = (action for action in tree.actions() if action.text() == REVIEW_LABEL)
+    assert action.isVisible()
+    action.trigger()
+
+
+def reviews(application):
+    """Of every review tab what its viewers show: the labels of the attributes."""
+    return [
+        [viewer.state.layers[0].attribute.label for viewer in viewers if isinstance(viewer, ImageViewer)]
+        for name, viewers in zip(application.tab_names, application.viewers, strict=True)
+        if name.startswith("Review of")
+    ]
+
+
+FIRST = ["flux", "flux cleaned", "rejected frame"]
+SECOND = ["flux", "flux cleaned 2", "rejected frame"]
+
+
+def test_the_context_menu_opens_the_review_of_what_was_clicked(application, summary, cube, run):
+    summary.close()
+    dialog = clean_from_menu(application.session, application.data_collection)
+    dialog.state.attribute = cube.id["flux"]
+    run(dialog).close()
+    first, second = find_attached(application.data_collection)
+    choose_review(application, first.map)
+    choose_review(application, second.map)
+    choose_review(application, cube)  # the newest
+    choose_review(application, first.events)
+    assert reviews(application) == [FIRST, SECOND, SECOND, FIRST]
+    maps = [viewers[2].state.layers[0].layer for viewers in application.viewers[1:]]
+    assert maps == [first.map, second.map, second.map, first.map]
+
+
+def test_the_plugins_menu_opens_the_newest_review_through_undo_and_redo(application, summary, monkeypatch):
+    summary.close()
+    action = next(action for action in application._actions["plugins"] if action.text() == REVIEW_LABEL)
+    action.trigger()
+    assert reviews(application) == [FIRST]
+    application._actions["undo"].trigger()
+    shown = []
+    monkeypatch.setenv("GLUE_TESTING", "False")  # so that the message box is shown as for a person
+    monkeypatch.setattr(QtWidgets.QMessageBox, "exec_", lambda box: shown.append(box.text()), raising=False)
+    action.trigger()
+    monkeypatch.setenv("GLUE_TESTING", "True")
+    assert len(shown) == 1
+    assert "Nothing in the session was cleaned" in shown[0]
+    application._actions["redo"].trigger()
+    action.trigger()
+    assert reviews(application)[-1] == FIRST
+
+
+def test_data_that_belong_to_no_cleaning_have_no_review(application, summary):
+    other = Data(label="other", a=np.ones((4, 5)))
+    application.data_collection.append(other)
+    with pytest.raises(ValueError, match="other is no part of a cleaned image set"):
+        review_layer(other, application.data_collection)
+
+
+def test_a_removed_map_is_left_out(application, summary, cube):
+    attached = summary.attached
+    application.data_collection.remove(attached.map)
+    choose_review(application, cube)
+    assert reviews(application) == [FIRST[:2]]

@@ -1,5 +1,8 @@
 """From the files to the session file and back, with the real core, as in the real glue."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -78,3 +81,42 @@ def test_a_session_brings_it_all_back(application, attached, tmp_path):
         assert restored.tab_names == application.tab_names
     finally:
         restored.close()
+
+
+REOPEN = """
+import sys
+from glue._mpl_backend import set_mpl_backend
+from glue_qt.utils import get_qapp
+
+set_mpl_backend()
+qapp = get_qapp()
+from glue_qt.app import GlueApplication
+from glue_qt.main import load_plugins
+from glue_qt.viewers.image import ImageViewer
+
+load_plugins()  # as the command does, before it opens the session
+application = GlueApplication.restore_session(sys.argv[1], show=False)
+before = application.tab_count
+action = next(a for a in application._actions["plugins"] if a.text() == "Open review layout")
+action.trigger()
+assert application.tab_count == before + 1, "no new tab"
+for viewer in application.viewers[-1]:
+    if isinstance(viewer, ImageViewer):
+        layer = viewer.state.layers[0]
+        print(viewer.window_title, "|", layer.attribute, "|", float(layer.get_sliced_data().sum(dtype=float)))
+application.close()
+"""
+
+
+def test_another_process_opens_the_session_and_the_review(application, attached, tmp_path):
+    """Nothing that this process keeps in mind is needed; the colour map of the frames comes with the session."""
+    path = tmp_path / "night.glu"
+    application.save_session(str(path))
+    done = subprocess.run([sys.executable, "-c", REOPEN, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    expected = [
+        f"{viewer.window_title} | {viewer.state.layers[0].attribute} | {float(shown(viewer).sum(dtype=float))}"
+        for viewer in image_viewers(application)
+    ]
+    assert len(expected) == 3
+    assert [line for line in done.stdout.splitlines() if " | " in line] == expected

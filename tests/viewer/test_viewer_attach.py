@@ -9,7 +9,7 @@ from glue.viewers.histogram.viewer import SimpleHistogramViewer
 from glue.viewers.image.viewer import SimpleImageViewer
 from viewer_sets import HITS, SHAPE, attach, event_mask, make_frames, make_result, subset_of
 
-from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
+from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.stack import stack_images
 
 
@@ -404,3 +404,40 @@ class TestUndo:
         a = attach(app, cube)
         group = app.data_collection.new_subset_group("row", ElementSubsetState([1], data=a.events))
         np.testing.assert_array_equal(subset_of(cube, group), event_mask(2))
+
+
+def test_the_parts_of_a_cleaning_are_found(app, cube):
+    collection = app.data_collection
+    assert find_attached(collection) == []
+    other = Data(label="other", flux=make_frames())
+    collection.append(other)
+    first = attach(app, cube)
+    second = attach(app, cube)
+    third = attach(app, other)
+    assert [one.map for one in find_attached(collection)] == [first.map, second.map, third.map]
+    assert find_attached(collection, cube)[-1] == second
+    for part in first.datasets:
+        assert find_attached(collection, part) == [first]
+    assert find_attached(collection, other) == [third]
+    stranger = Data(label="stranger", a=[1, 2])
+    collection.append(stranger)
+    assert find_attached(collection, stranger) == []
+    # without what a person removed
+    collection.remove(first.map)
+    assert find_attached(collection, first.events)[0].map is None
+    collection.remove(cube)
+    assert find_attached(collection) == [third]
+    assert find_attached(collection, first.events) == []
+
+
+def test_undo_forgets_a_cleaning_and_redo_knows_it_again(app, cube):
+    first = attach(app, cube)
+    second = attach(app, cube)
+    app.undo()
+    assert find_attached(app.data_collection) == [first]
+    app.undo()
+    assert find_attached(app.data_collection) == []
+    assert "cleanings" not in cube.meta
+    app.redo()
+    app.redo()
+    assert find_attached(app.data_collection) == [first, second]

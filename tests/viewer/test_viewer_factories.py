@@ -17,6 +17,7 @@ from viewer_sets import ViewerApplication, make_frames, subset_of
 
 import glue_cleanset.viewer
 from glue_cleanset.viewer import factories
+from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.coords import FrameCoordinates
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube
 
@@ -270,6 +271,9 @@ class TestCleaned:
         assert len(again.external_links) == len(app.data_collection.external_links)
         assert again[0].subsets[0].to_mask()[:, 5, 6].all()
         np.testing.assert_array_equal(again[0]["image event"], made[0]["image event"])
+        (found,) = find_attached(again)
+        assert found.cleaned is again[0].id["image cleaned"]
+        assert [data.label for data in found.datasets] == [data.label for data in made[1:]]
 
 
 class TestImporter:

@@ -8,6 +8,7 @@ from glue.core.subset import ElementSubsetState
 from glue.dialogs.link_editor.state import LinkEditorState
 from viewer_sets import HITS, ViewerApplication, attach, event_mask, make_frames, make_result, subset_of
 
+from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.links import EventJoin, MapValueLink
 from glue_cleanset.viewer.stack import stack_images
 
@@ -86,6 +87,31 @@ def test_after_undo(app, cube, reopen):
     assert [cid.label for cid in collection[0].main_components] == ["flux"]
 
 
+def test_the_parts_of_each_run_are_found_again(app, cube, reopen):
+    attach(app, cube)
+    attach(app, cube, result=make_result(cube["flux"], HITS[::-1]), outputs=("cleaned", "map"))
+    turned = Data(label="turned", flux=np.moveaxis(make_frames(), 0, 2))
+    app.data_collection.append(turned)
+    attach(app, turned, axis=2, outputs=("rejected", "event", "events"))
+    cube.label = "renamed"
+    cube.id["flux cleaned 2"].label = "mine"
+    app.data_collection["stars rejection map 2"].label = "my map"
+    before = find_attached(app.data_collection)
+    collection = reopen(app).data_collection
+    found = find_attached(collection)
+    assert [one.cube.label for one in found] == ["renamed", "renamed", "turned"]
+    assert [one.axis for one in found] == [0, 0, 2]
+    for one, again in zip(before, found, strict=True):
+        for name in ("source", "cleaned", "rejected", "event", "map", "events", "frames"):
+            part, part_again = getattr(one, name), getattr(again, name)
+            assert (part is None) == (part_again is None), name
+            if part is not None:
+                assert part_again.label == part.label
+    assert found[1].cleaned is collection[0].id["mine"]
+    assert found[1].map is collection["my map"]
+    assert found[1].rejected is None
+
+
 def test_a_stack_of_images(app, reopen):
     images = [Data(flux=frame, label=f"night{i}") for i, frame in enumerate(make_frames())]
     app.data_collection.extend(images)
@@ -100,6 +126,7 @@ def test_a_stack_of_images(app, reopen):
     assert subset_of(again, right)[..., 10:].all()
     assert not subset_of(again, right)[..., :10].any()
     assert again.meta["frame names"] == [f"night{i}" for i in range(5)]
+    assert find_attached(collection)[0].cube is again
 
 
 def test_the_link_editor_shows_them_and_leaves_them_whole(app, cube):

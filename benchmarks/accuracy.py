@@ -17,6 +17,7 @@ __all__ = ["measure_accuracy"]
 FRAMES = (2, 3, 5, 9, 20, 50, 200)
 FULL_SERIES = ("base", "hard")  # the variants that are run at every number of frames, the others at OTHERS
 OTHERS = 9
+PEERS_UP_TO = 50  # frames: some peers take minutes and ten times the memory of the set beyond that
 
 
 def measure_accuracy(variants=None, frames=None, size=1024, seed=0, peers=True):
@@ -33,7 +34,7 @@ def measure_accuracy(variants=None, frames=None, size=1024, seed=0, peers=True):
     seed : int
         Of the sets.
     peers : bool
-        Whether the installed peers are run too.
+        Whether the installed peers are run too, up to 50 frames.
 
     Returns
     -------
@@ -53,16 +54,18 @@ def measure_accuracy(variants=None, frames=None, size=1024, seed=0, peers=True):
             ours.append({**key, **_own_columns(figures, stars, result.noise)})
             del result
             found = {"ours": figures}
-            scaled = common_scale(simulated) if methods else None
-            for peer in methods:
+            compared = methods if n <= PEERS_UP_TO else []
+            scaled = common_scale(simulated) if compared else None
+            for peer in compared:
                 tuned = tune(peer, simulated)
                 found[peer.name] = score(simulated, peer.run(*scaled, **tuned))
                 if peer.defaults is not None:
                     found[f"{peer.name}, defaults"] = score(simulated, peer.run(*scaled, **peer.defaults))
-            f1.append({**key, **{name: f"{one['f1']:.4f}" for name, one in found.items()}})
-            cores.append({**key, **{name: _core(one) for name, one in found.items()}})
+            if compared:
+                f1.append({**key, **{name: f"{one['f1']:.4f}" for name, one in found.items()}})
+                cores.append({**key, **{name: _core(one) for name, one in found.items()}})
             print(f"{variant}, N = {n}: {perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    if not methods:
+    if not f1:
         return [markdown("Ours, default settings", ours)]
     return [
         markdown("F1 per pixel", f1),

@@ -14,7 +14,7 @@ from .score import score
 
 __all__ = ["Peer", "common_scale", "installed_peers", "tune"]
 
-_TUNE_SAMPLES = 2_000_000  # the part of a set that thresholds are tuned on
+_TUNE_SAMPLES = 1_000_000  # the part of a set that thresholds are tuned on
 
 
 @dataclass(frozen=True)

@@ -40,5 +40,5 @@ system:
 	@sh .ci/system $(PYTHON)
 
 clean:
-	rm -rf .venv build dist demo demo.png *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv build dist glue_cleanset_demo demo.png *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

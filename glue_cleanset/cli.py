@@ -104,7 +104,9 @@ def _parser():
     demo = commands.add_parser("demo", help="open glue with the bundled set, cleaned and laid out for review")
     demo.set_defaults(run=_demo)
     demo.add_argument("--picture", metavar="FILE", help="write a picture of the window (PNG) and end")
-    demo.add_argument("--directory", metavar="DIR", help="where the frames of the set are written")
+    demo.add_argument(
+        "--directory", metavar="DIR", help="where the frames of the set are written (default glue_cleanset_demo)"
+    )
     return parser
 
 

@@ -9,9 +9,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.io.read import find_fits_files
 
 __all__ = ["demo_set", "read_footprints", "write_demo_set"]
 
+_FRAMES = 9
 _SHAPE = (400, 500)
 _EXPTIME = 300.0
 # the library has 1764 hits on 16288000 pixels in 1500 s; nine frames of 300 s would show few of them
@@ -46,7 +48,7 @@ def demo_set():
     Stars, sky, noise, walking hot pixels and a minor planet are simulated; the cosmic rays are real footprints.
     """
     return simulate_set(
-        9,
+        _FRAMES,
         _SHAPE,
         seed=20260101,
         star_density=0.0016,
@@ -64,14 +66,31 @@ def write_demo_set(directory):
     Parameters
     ----------
     directory : path
-        Frames that are already there are left as they are.
+        Frames of the set that are already there are left as they are.
 
     Returns
     -------
     pathlib.Path
         The folder. It holds ``demo_01.fits`` ... ``demo_09.fits`` (uint16) and nothing else that is made here.
+
+    Raises
+    ------
+    FileExistsError
+        Where the folder holds other FITS files, which would be taken for frames of the set; nothing is written.
     """
     directory = Path(directory)
+    paths = [directory / f"demo_{i:02d}.fits" for i in range(1, _FRAMES + 1)]
+    try:
+        others = [path.name for path in find_fits_files(directory) if path not in paths]
+    except (FileNotFoundError, ValueError):  # no folder, or one without FITS files
+        others = []
+    if others:
+        raise FileExistsError(
+            f"{directory} holds other FITS files, such as {others[0]}, which would be mixed with the demo set; "
+            "give another folder"
+        )
+    if all(path.exists() for path in paths):
+        return directory
     directory.mkdir(parents=True, exist_ok=True)
     simulated = demo_set()
     wcs = WCS(naxis=2)
@@ -80,8 +99,7 @@ def write_demo_set(directory):
     wcs.wcs.crpix = _SHAPE[1] / 2, _SHAPE[0] / 2
     wcs.wcs.cdelt = -1.2 / 3600, 1.2 / 3600
     start = datetime(2026, 1, 1, 21, 0, 0, tzinfo=UTC)
-    for i, frame in enumerate(simulated.frames, start=1):
-        path = directory / f"demo_{i:02d}.fits"
+    for i, (path, frame) in enumerate(zip(paths, simulated.frames, strict=True)):
         if path.exists():
             continue
         header = wcs.to_header()
@@ -91,7 +109,7 @@ def write_demo_set(directory):
         header["RDNOISE"] = simulated.readnoise, "[e-]"
         header["FILTER"] = "R"
         header["BUNIT"] = "adu"
-        moment = start + (i - 1) * timedelta(seconds=_EXPTIME + 60)
+        moment = start + i * timedelta(seconds=_EXPTIME + 60)
         header["DATE-OBS"] = moment.replace(tzinfo=None).isoformat()
         header["HISTORY"] = "Simulated by glue_cleanset: stars, sky, noise, hot pixels, minor planet."
         header["HISTORY"] = "The cosmic rays are real footprints from LSST ITL CCDs (imSim, BSD-3)."

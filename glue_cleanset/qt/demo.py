@@ -9,6 +9,7 @@ import sys
 __all__ = ["main"]
 
 SIZE = (1600, 1000)
+DIRECTORY = "glue_cleanset_demo"
 
 
 def main(picture=None, directory=None):
@@ -19,13 +20,21 @@ def main(picture=None, directory=None):
     picture : str or Path, optional
         Write a picture of the window to this file (PNG) and end. Without a display the default is ``demo.png``.
     directory : str or Path, optional
-        Where the frames of the bundled set are written; default ``demo``.
+        Where the frames of the bundled set are written; default ``glue_cleanset_demo``.
 
     Returns
     -------
     int
         0 = all went well, for `sys.exit`.
+
+    Raises
+    ------
+    OSError
+        Where the frames cannot be written, or the folder holds other FITS files.
     """
+    from glue_cleanset.io.demo import write_demo_set
+
+    directory = write_demo_set(directory or DIRECTORY)
     if not has_display():
         return _on_virtual_screen(picture or "demo.png", directory)
     from glue_qt.app import GlueApplication
@@ -35,7 +44,7 @@ def main(picture=None, directory=None):
     qapp = get_qapp()
     application = GlueApplication()
     application.start(size=SIZE, block=False, maximized=False)
-    problem = fill(application, directory or "demo")
+    problem = fill(application, directory)
     if picture is None:
         return qapp.exec_()
     if not problem:
@@ -51,7 +60,7 @@ def main(picture=None, directory=None):
 
 
 def fill(application, directory):
-    """Load the bundled set, clean it by way of the menu and open the review layout, as a person would.
+    """Load the set in a folder, clean it by way of the menu and open the review layout, as a person would.
 
     Returns
     -------
@@ -61,12 +70,10 @@ def fill(application, directory):
     from glue.core.data_factories import load_data
     from glue_qt.utils import process_events
 
-    from glue_cleanset.io.demo import write_demo_set
-
     from . import MENU_LABEL
     from .dialog import CleanDialog
 
-    application.add_datasets([load_data(str(write_demo_set(directory)))])
+    application.add_datasets([load_data(str(directory))])
     next(action for action in application._actions["plugins"] if action.text() == MENU_LABEL).trigger()
     dialog = application.findChildren(CleanDialog)[-1]
     dialog.run()
@@ -96,19 +103,8 @@ def _on_virtual_screen(picture, directory):
         )
         return 1
     screen = f"-screen 0 {SIZE[0]}x{SIZE[1]}x24"
-    command = [
-        xvfb,
-        "-a",
-        "-s",
-        screen,
-        sys.executable,
-        "-m",
-        "glue_cleanset.qt.demo",
-        "--picture",
-        str(picture),
-    ]
-    if directory is not None:
-        command += ["--directory", str(directory)]
+    command = [xvfb, "-a", "-s", screen, sys.executable, "-m", "glue_cleanset.qt.demo"]
+    command += ["--picture", str(picture), "--directory", str(directory)]
     return subprocess.run(command, check=False).returncode
 
 
@@ -129,7 +125,7 @@ def _settle(seconds=2):
 def _parse():
     parser = argparse.ArgumentParser(description="glue with the bundled image set, cleaned and laid out for review")
     parser.add_argument("--picture", help="write a picture of the window to this file and end")
-    parser.add_argument("--directory", help="where the frames are written (default: demo)")
+    parser.add_argument("--directory", help=f"where the frames are written (default: {DIRECTORY})")
     return parser.parse_args()
 
 

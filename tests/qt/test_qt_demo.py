@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from glue_qt.viewers.image import ImageViewer
 from qtpy import QtGui
 
+from glue_cleanset.io import demo as source
 from glue_cleanset.qt import demo
 
 
@@ -15,9 +17,8 @@ def demo_set(monkeypatch, frames):
     """A small set in the place of the bundled one, which takes a second to clean."""
     from astropy.io import fits
 
-    from glue_cleanset.io import demo as source
-
     def write(directory):
+        directory = Path(directory)
         directory.mkdir(exist_ok=True)
         for i, frame in enumerate(frames):
             fits.writeto(directory / f"frame{i}.fits", frame)
@@ -27,7 +28,7 @@ def demo_set(monkeypatch, frames):
 
 
 def test_the_demo_goes_from_the_files_to_the_review(application, demo_set, quick_core, tmp_path):
-    assert demo.fill(application, tmp_path / "set") == ""
+    assert demo.fill(application, source.write_demo_set(tmp_path / "set")) == ""
     cube = application.data_collection[0]
     assert cube.shape == (5, 40, 50)
     assert application.tab_names[-1].startswith("Review of")
@@ -39,7 +40,7 @@ def test_what_goes_wrong_is_told(application, demo_set, quick_core, tmp_path):
         raise ValueError("no light")
 
     quick_core(fail)
-    assert "no light" in demo.fill(application, tmp_path / "set")
+    assert "no light" in demo.fill(application, source.write_demo_set(tmp_path / "set"))
 
 
 def test_the_picture_shows_the_window(qapp, demo_set, quick_core, tmp_path, monkeypatch):
@@ -52,7 +53,15 @@ def test_the_picture_shows_the_window(qapp, demo_set, quick_core, tmp_path, monk
     assert len(middle) > 20  # images, not an empty window
 
 
-def test_without_a_display_a_virtual_screen_is_used(monkeypatch):
+def test_the_folder_has_a_name_of_its_own(demo_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "has_display", lambda: False)
+    monkeypatch.setattr(demo.shutil, "which", lambda name: None)
+    demo.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["glue_cleanset_demo"]
+
+
+def test_without_a_display_a_virtual_screen_is_used(demo_set, tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -64,16 +73,16 @@ def test_without_a_display_a_virtual_screen_is_used(monkeypatch):
         return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr(demo.subprocess, "run", run)
-    assert demo.main(directory="somewhere") == 3
+    assert demo.main(directory=tmp_path / "set") == 3
     (command,) = calls
     assert command[0] == "bin/xvfb-run"
-    assert command[-4:] == ["--picture", "demo.png", "--directory", "somewhere"]
+    assert command[-4:] == ["--picture", "demo.png", "--directory", str(tmp_path / "set")]
 
 
-def test_without_a_virtual_screen_it_says_what_to_install(monkeypatch, capsys):
+def test_without_a_virtual_screen_it_says_what_to_install(demo_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "has_display", lambda: False)
     monkeypatch.setattr(demo.shutil, "which", lambda name: None)
-    assert demo.main() == 1
+    assert demo.main(directory=tmp_path / "set") == 1
     assert "install xvfb" in capsys.readouterr().err
 
 

@@ -201,7 +201,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     count = good.sum(axis=2)
     if not count.any(axis=1).all():
         frame = np.flatnonzero(~count.any(axis=1))[0] + 1
-        raise ValueError(f"frame {frame} shares no good pixel with the others; leave it out, or look at the mask")
+        raise ValueError(f"frame {frame} and the others do not overlap: they share no good pixel; leave it out, or look at the mask")
     sky = _median(reference)
     d = np.where(good, z - reference, 0)
     width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]

@@ -123,7 +123,7 @@ def test_frames_that_do_not_overlap():
     frames = make()[:2]
     frames[0, :, :48] = np.nan
     frames[1, :, 48:] = np.nan
-    with pytest.raises(ValueError, match="do not overlap"):
+    with pytest.raises(ValueError, match="frame 1 shares no good pixel with the others"):
         clean_image_set(frames)
 
 

@@ -57,7 +57,9 @@ def try_to_clean(frames, *args, **kwargs):
     try:
         return clean_image_set(frames, *args, **kwargs)
     except ValueError as error:
-        if not any(reason in str(error) for reason in ("no finite unmasked pixel", "is constant", "do not overlap")):
+        if not any(
+            reason in str(error) for reason in ("no finite unmasked pixel", "is constant", "shares no good pixel")
+        ):
             raise
         assume(False)
 

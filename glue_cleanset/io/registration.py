@@ -135,9 +135,9 @@ def registration_warning(frames, *, progress=None):
             f"{table['name'][i]} (dy {shifts[i, 0]:+.2f}, dx {shifts[i, 1]:+.2f} px)" for i in np.flatnonzero(off)
         )
         texts.append(
-            f"{off.sum()} of {len(table)} frames are more than {TOLERANCE} px off; "
-            f"shifts against {table['name'][reference]}: {listed}. "
-            "Register the frames first, or stars are taken for events."
+            f"{off.sum()} of {len(table)} frames are more than {TOLERANCE} px off. "
+            "Register the frames first, or stars are taken for events; "
+            f"shifts against {table['name'][reference]}: {listed}."
         )
     if not known.all() and 2 * known.sum() > len(table):
         names = ", ".join(table["name"][i] for i in np.flatnonzero(~known))

@@ -14,6 +14,8 @@ from .worker import CleanWorker
 
 __all__ = ["CleanDialog"]
 
+LONG = 57  # letters of a box with long texts; a screen 1366 pixels wide has no room for more
+
 TIPS = {
     "data": "The cube that holds the frames.",
     "attribute": "The attribute of the data that holds the pixels.",
@@ -192,7 +194,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
     def _build_noise(self):
         box, form = _group("Noise and normalisation")
-        self.combosel_noise = _combo(TIPS["noise"])
+        self.combosel_noise = _combo(TIPS["noise"], LONG)
         form.addRow("Noise", self.combosel_noise)
         self.value_gain = _spin(TIPS["gain"], decimals=4, step=0.1, largest=1e9, suffix=" e-/ADU", zero="fitted")
         self.value_readnoise = _spin(TIPS["readnoise"], decimals=3, step=0.5, largest=1e9, suffix=" e-", zero="fitted")
@@ -201,13 +203,13 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             row.addWidget(QtWidgets.QLabel(text))
             row.addWidget(spin, 1)
         form.addRow("", row)
-        self.combosel_normalize = _combo(TIPS["normalize"])
+        self.combosel_normalize = _combo(TIPS["normalize"], LONG)
         form.addRow("Normalise", self.combosel_normalize)
         return box
 
     def _build_repair(self):
         box, form = _group("Repair")
-        self.combosel_repair = _combo(TIPS["repair"])
+        self.combosel_repair = _combo(TIPS["repair"], LONG)
         form.addRow("Replace by", self.combosel_repair)
         self.value_constant = _spin(TIPS["constant"], decimals=3, step=1.0, largest=1e12, smallest=-1e12)
         form.addRow("Constant", self.value_constant)
@@ -395,12 +397,12 @@ def _group(title):
     return box, form
 
 
-def _combo(tip):
+def _combo(tip, letters=45):
     combo = QtWidgets.QComboBox()
     combo.setToolTip(tip)
     # long texts are cut to the column, and whole in the list
     combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(52)
+    combo.setMinimumContentsLength(letters)
     return combo
 
 

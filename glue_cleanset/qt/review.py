@@ -155,6 +155,9 @@ def _tile(application, viewers, tables, ratio):
     _place([viewer.parent() for viewer in viewers], area.width(), 0, height)
     for table in tables:
         table.ui.table.horizontalHeader().setDefaultSectionSize(TABLE_COLUMN)
+        for column, cid in enumerate(table.ui.table.model().columns):
+            if cid.label == "name":
+                table.ui.table.resizeColumnToContents(column)
     if tables:
         _place([table.parent() for table in tables], area.width(), height, max(LEAST_TABLE, area.height() - height))
     QtWidgets.QApplication.processEvents()

@@ -69,7 +69,8 @@ class SummaryDialog(QtWidgets.QDialog):
 
         longest = max(len(str(name)) for name in result.summary["name"])
         width = 620 + self.fontMetrics().averageCharWidth() * longest
-        self.resize(min(width, 1100), min(300 + 24 * len(result.summary), 720))
+        room = self.screen().availableGeometry().height() - 100  # for its title bar and the panels of the desktop
+        self.resize(min(width, 1100), min(300 + 24 * len(result.summary), 720, room))
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
@@ -98,7 +99,7 @@ def describe_noise(noise):
         if source in SOURCES and np.isfinite(values).any():
             parts.append(f"{name} {_range(values)} {unit} ({SOURCES[source]})")
         else:
-            parts.append(f"{name} unknown (the set holds too little to fit it)")
+            parts.append(f"{name} unknown (it could not be fitted)")
     text = ", ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 

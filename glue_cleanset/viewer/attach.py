@@ -310,11 +310,22 @@ def _table_data(label, table):
         if column.dtype.kind in "USO":
             component = CategoricalComponent(np.asarray(column, dtype=str))
         else:
-            component = Component(np.array(column), units="" if column.unit is None else str(column.unit))
+            component = Component(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
         data.add_component(component, name.replace("_", " "))
     # frames are counted from 1 for people, pixels of the cube from 0
     data.add_component(Component(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
     return data
+
+
+def _rounded(values, digits=6):
+    """Floats to so many significant digits: glue's tables show every digit there is, and cut the number off."""
+    if values.dtype.kind != "f":
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = digits - 1 - np.floor(np.log10(np.abs(values)))
+        scale = 10.0 ** np.clip(np.where(np.isfinite(power), power, 0), 0, 300)
+        # divided, not multiplied by a power of ten, the nearest float to the short number comes out
+        return np.round(values.astype(float) * scale) / scale
 
 
 def _with_dependents(data, cids):

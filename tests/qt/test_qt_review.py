@@ -88,6 +88,16 @@ def test_the_review_shows_original_cleaned_and_map(viewers, cube, frames):
     assert layer.cmap.N == 6
 
 
+def test_the_tables_show_whole_names(application, viewers):
+    (table,) = (
+        viewer.ui.table
+        for viewer in application.viewers[-1]
+        if viewer.LABEL == "Table Viewer" and "frames" in viewer.windowTitle()
+    )
+    column = [cid.label for cid in table.model().columns].index("name")
+    assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
 def test_the_limits_are_sensible_and_equal(viewers):
     original, cleaned = (viewer.state.layers[0] for viewer in viewers[:2])
     assert (original.v_min, original.v_max) == (cleaned.v_min, cleaned.v_max)

@@ -441,3 +441,14 @@ def test_undo_forgets_a_cleaning_and_redo_knows_it_again(app, cube):
     app.redo()
     app.redo()
     assert find_attached(app.data_collection) == [first, second]
+
+
+def test_tables_show_short_numbers(app, cube):
+    result = make_result(cube["flux"])
+    values = [417.0000012, 0.78691812345, -1.23456789e-12, 123456789.25]
+    result.events["y"] = values
+    result.summary["percent"] = [1 / 3, np.nan, np.inf, 0.0, 5.0]
+    a = attach(app, cube, result=result)
+    assert [str(v) for v in a.events["y"]] == ["417.0", "0.786918", "-1.23457e-12", "123456789.0"]
+    assert [str(v) for v in a.frames["percent"]] == ["0.333333", "nan", "inf", "0.0", "5.0"]
+    assert result.events["y"].tolist() == values  # the result itself is exact

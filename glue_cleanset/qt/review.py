@@ -15,7 +15,7 @@ __all__ = ["open_review", "show_limits"]
 # room around an image for its tick labels [inch]: left, right, bottom, top
 MARGINS = (0.5, 0.12, 0.3, 0.12)
 WORLD_MARGINS = (0.75, 0.12, 0.35, 0.12)
-LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 76  # [screen pixels]
+LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 80  # [screen pixels]
 SAMPLE = 1_000_000
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
 

@@ -157,7 +157,8 @@ def _tile(application, viewers, tables, ratio):
         table.ui.table.horizontalHeader().setDefaultSectionSize(TABLE_COLUMN)
         for column, cid in enumerate(table.ui.table.model().columns):
             if cid.label == "name":
-                table.ui.table.resizeColumnToContents(column)
+                width = max(TABLE_COLUMN, table.ui.table.sizeHintForColumn(column))
+                table.ui.table.setColumnWidth(column, width)
     if tables:
         _place([table.parent() for table in tables], area.width(), height, max(LEAST_TABLE, area.height() - height))
     QtWidgets.QApplication.processEvents()

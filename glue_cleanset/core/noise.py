@@ -100,17 +100,22 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         n,
     )
     z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
-    sky = np.median(reference)
+    sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
+    plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
+    # the noise of the level itself would flatten the curve
+    smooth = np.where(plain, sky, reference)
     s = scales[:, None]
-    level = s * reference + offsets[:, None]
-    light = np.broadcast_to(s * s * (reference - sky) ** 2, z.shape)
+    level = s * smooth + offsets[:, None]
+    light = np.broadcast_to(s * s * (smooth - sky) ** 2, z.shape)
     terms = (
         np.ones_like(level),
         level,
         light,
         np.broadcast_to(s * s * structure, z.shape),
     )
-    theta = np.array([start * np.mean(scales) ** 2, 0.0, 0.0, 0.0])
+    # from above: all noise of the sky is that of its photons
+    usual = np.mean(scales * sky + offsets)
+    theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
     for _ in range(4):
         variance = np.maximum(np.tensordot(theta, terms, 1), 0.02 * start * s * s)
@@ -119,18 +124,11 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     told = gain is not None or theta[1] > 5 * error
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
-    # the levels that most pixels have, and the darkest, are measured and not left to a line
-    at_sky = _clipped_variance(
-        _of_one(
-            residual,
-            differences,
-            (structure == 0) & ((reference - sky) ** 2 < 9 * start),
-        )
-    )
-    in_dark = _clipped_variance(_of_one(residual, differences, reference <= np.percentile(reference, 10)))
-    usual = np.median(level)
+    # the level that most pixels have, and the darkest, are measured and not left to a line
+    at_sky = _clipped_variance(_of_one(residual, np.tensordot(theta[:2], differences[:2], 1), plain))
+    in_dark = _clipped_variance(_of_one(residual, differences[0], reference <= np.percentile(reference, 10)))
     if at_sky > 0:
-        theta[0] = at_sky - theta[1] * usual
+        theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
     model = _model(n, theta, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
     variance = np.maximum(
@@ -144,9 +142,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     )
 
 
-def _of_one(residual, differences, which):
-    """Residuals of some columns, brought to the noise of one frame; none where they are too few to tell."""
-    r = residual[:, which] / np.sqrt(differences[0][:, which])
+def _of_one(residual, expected, which):
+    """Residuals of some columns in units of what is expected; none where they are too few to tell."""
+    r = residual[:, which] / np.sqrt(np.maximum(expected[:, which], 1e-40))
     return r if np.isfinite(r).sum() > 500 else np.empty(0)
 
 
@@ -247,7 +245,7 @@ def _fit_variance(residual, terms, slope, theta):
     error = np.inf
     if y.size <= len(fit):
         return theta, error
-    for _ in range(4):
+    for _ in range(5):
         expected = np.maximum(theta @ x, smallest)
         inside = y <= _CLIP**2 * expected
         held = [k for k in range(4) if k not in fit]
@@ -258,27 +256,29 @@ def _fit_variance(residual, terms, slope, theta):
         size[size == 0] = 1
         inverse = np.linalg.pinv(normal / np.outer(size, size), rcond=1e-10) / np.outer(size, size)
         theta[fit] = inverse @ (xw @ target)
-        if 1 in fit:
-            error = np.sqrt(2 * inverse[fit.index(1), fit.index(1)])
+        errors = dict(zip(fit, np.sqrt(2 * np.maximum(np.diag(inverse), 0)), strict=True))
+        error = errors.get(1, np.inf)
         for k in (2, 3):
-            if theta[k] < 0 and k in fit:
+            # where they are not needed they would take their share from the slope
+            if k in fit and not theta[k] > 3 * errors[k]:
                 fit.remove(k)
                 theta[k] = 0.0
     return theta, error
 
 
 def _mismatch(residual, variance, structure):
-    """The share of the structure that covers nine tenths of each frame's residuals on it, as those of a Gaussian."""
+    """The share of the structure that covers nearly all of each frame's residuals on it, as those of a Gaussian."""
     n = len(residual)
-    within = 1.645**2
+    # between two frames hits cannot be told from what differs, and are not let in
+    covered, sigmas = (90, 1.645) if n == 2 else (96, 2.054)
     result = np.zeros(n)
     for i in range(n):
         # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
         r2 = residual[i] ** 2 * n / (n - (1 if n == 2 else 0.65))
         clear = (structure[i] > 25 * variance[i]) & np.isfinite(r2)
         if clear.sum() >= 30:
-            needed = (r2[clear] / within - variance[i][clear]) / structure[i][clear]
-            result[i] = np.sqrt(max(np.percentile(needed, 90), 0))
+            needed = (r2[clear] / sigmas**2 - variance[i][clear]) / structure[i][clear]
+            result[i] = np.sqrt(max(np.percentile(needed, covered), 0))
     return result
 
 

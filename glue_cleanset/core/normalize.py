@@ -24,6 +24,7 @@ class Normalization:
     ----------
     scales, offsets : ndarray, (N,)
         Their median is 1 and 0: the reference is on the level of a typical frame. Offsets [ADU] at the centre.
+        A frame that shares no good pixel with the others keeps 1 and 0.
     gradients : ndarray, (N, 2)
         Slope of the offset along y and x [ADU / pixel]; 0 where the frames' skies do not differ.
     shape : (int, int)
@@ -70,7 +71,7 @@ def normalize(image_set, how="auto", exptime=None):
     Raises
     ------
     ValueError
-        Where ``how='exptime'`` and the exposure times are not known, or the good pixels of the frames do not overlap.
+        Where ``how='exptime'`` and the exposure times are not known.
     """
     n, *shape = image_set.shape
     if how == "exptime" and exptime is None:
@@ -89,7 +90,7 @@ def normalize(image_set, how="auto", exptime=None):
         planes = np.zeros((n, 2))
         for _ in range(2):
             x, y, v, sky = _patch_means(patches, centres, scales, offsets, planes)
-            if how == "auto" and np.mean((x - sky) ** 2 * n / v.min(axis=0)) < _RANGE:
+            if len(kinds) > 1 and np.mean((x - sky) ** 2 * n / v.min(axis=0)) < _RANGE:
                 # the reference holds noise only: a line through it would follow that
                 kinds = [kind for kind in kinds if not (kind[0] and kind[1])]
             fits = [_lines(x, y, v, centres, sky, kind, fixed) for kind in kinds]
@@ -163,7 +164,7 @@ def _read_patches(image_set, reference, step):
     in units of the image, 0 in its middle, (M, 2)."""
     n, *shape = image_set.shape
     size = np.full(2, np.clip(min(shape) // 8, 1, _PATCH))
-    half = int(np.clip(_SAMPLES / (n * size.prod()), 40, 300)) // 2
+    half = int(np.clip(_SAMPLES / (n * size.prod()), 40, 600)) // 2
     image = np.where(np.isfinite(reference), reference, _median(reference))
     # a patch collects light; where its sum peaks it holds a structure whole
     reach = np.maximum(1, size // step)
@@ -199,10 +200,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     # a pixel that only one frame knows compares it with itself
     good &= good.sum(axis=0) > 1
     count = good.sum(axis=2)
-    if not count.any(axis=1).all():
-        frame = np.flatnonzero(~count.any(axis=1))[0] + 1
-        raise ValueError(f"frame {frame} and the others do not overlap: they share no good pixel; leave it out, or look at the mask")
-    sky = _median(reference)
+    sky = _median(reference) if np.isfinite(reference).any() else 0.0
     d = np.where(good, z - reference, 0)
     width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]
     if np.prod(size) >= 64:
@@ -238,7 +236,10 @@ def _lines(x, y, v, centres, sky, kind, fixed):
     fine = np.isfinite(v)
     theta = np.zeros((n, design.shape[1]))
     if free_offset:
-        theta[:, int(free_scale)] = [np.median(values[here]) for values, here in zip(y, fine, strict=True)]
+        # a frame that shares no pixel with the others stays as it is: nothing tells its constant
+        theta[:, int(free_scale)] = [
+            np.median(values[here]) if here.any() else zero for values, here in zip(y, fine, strict=True)
+        ]
     for _ in range(15):
         d = y - np.einsum("ik,ikm->im", theta, design)
         w = np.where(fine, 1 / (v * (1 + d * d / (9 * v))), 0)

@@ -90,14 +90,7 @@ class CleanResult:
 
 
 def clean_image_set(
-    frames,
-    settings=CleanSettings(),
-    *,
-    mask=None,
-    gain=None,
-    readnoise=None,
-    exptime=None,
-    progress=None,
+    frames, settings=CleanSettings(), *, mask=None, gain=None, readnoise=None, exptime=None, progress=None
 ):
     """Clean a set of registered frames: find the outliers of every pixel through the set, and repair them.
 
@@ -181,11 +174,7 @@ def _maps(outliers, shape):
     peak.reshape(-1)[pixel[order]] = strength[order]
     count = np.zeros(shape[1:], np.uint16)
     np.add.at(count.reshape(-1), pixel, 1)
-    return {
-        "rejection_map": rejection_map,
-        "rejection_count": count,
-        "peak_significance": peak,
-    }
+    return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
 
 
 def _warnings(summary, noise):

@@ -101,15 +101,7 @@ class _Rows:
         size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
         largest = np.abs(size).max(axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
         smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
-        model = (
-            scales,
-            normalization.origins,
-            *normalization.gradients.T,
-            a,
-            b,
-            c,
-            smallest,
-        )
+        model = (scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest)
         self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
         self.exact = tuple(np.ascontiguousarray(v, float) for v in model)
 
@@ -127,14 +119,7 @@ class _Rows:
         if self.frames is not None:
             return self.frames, y0, y1, 0, 0, ny
         first, last = max(y0 - rim, 0), min(y1 + rim, ny)
-        return (
-            self.image_set.read(slice(first, last)),
-            y0 - first,
-            y1 - first,
-            first,
-            first,
-            last,
-        )
+        return (self.image_set.read(slice(first, last)), y0 - first, y1 - first, first, first, last)
 
     def work(self, function, progress=None, begin=0.0, end=0.0):
         """function(y0, y1) for each piece, on all cores."""
@@ -166,17 +151,7 @@ def _look_around(rows, noise, normalization, progress):
 
     def first(y0, y1):
         frames, row0, row1, top, _, _ = rows.read(y0, y1)
-        kernels.stack_scatter(
-            frames,
-            row0,
-            row1,
-            top,
-            rows.model,
-            *network,
-            drop,
-            median[y0:y1],
-            scatter[y0:y1],
-        )
+        kernels.stack_scatter(frames, row0, row1, top, rows.model, *network, drop, median[y0:y1], scatter[y0:y1])
 
     rows.work(first, progress, 0.1, 0.4)
     finite = np.isfinite(scatter)
@@ -234,19 +209,7 @@ def _judge(rows, median, inflation, structure, settings, progress):
         frames, row0, row1, top, a, b = rows.read(y0, y1, rim=2)
         parts = median[a:b], inflation[a:b], structure[a:b]
         kernels.judge(
-            frames,
-            row0,
-            row1,
-            top,
-            rows.model,
-            keep,
-            *parts,
-            high,
-            low,
-            joint,
-            cap,
-            reference[a:b],
-            flags[:, a:b],
+            frames, row0, row1, top, rows.model, keep, *parts, high, low, joint, cap, reference[a:b], flags[:, a:b]
         )
 
     rows.work(piece, progress, 0.45, 0.85)
@@ -263,18 +226,7 @@ def _excuse(rows, median, inflation, structure, settings, rejected):
         frames, row0, _, top, a, b = rows.read(y0, y1, rim=4)
         parts = median[a:b], inflation[a:b], structure[a:b]
         result = np.zeros(here.size, bool)
-        kernels.excuse(
-            frames,
-            row0,
-            top,
-            rows.model,
-            *parts,
-            settings.high_pair,
-            frame,
-            row - y0,
-            column,
-            result,
-        )
+        kernels.excuse(frames, row0, top, rows.model, *parts, settings.high_pair, frame, row - y0, column, result)
         excused[here] = result
 
     _by_rows(rows, index, piece)
@@ -307,10 +259,7 @@ def _clip(rows, settings, progress):
         z = (rows.image_set.read(slice(y0, y1)) - (origin + gy * y + gx * x)) / scale
         good = np.isfinite(z)
         if settings.detection == "minmax":
-            least, most = (
-                np.where(good, z, np.inf).min(axis=0),
-                np.where(good, z, -np.inf).max(axis=0),
-            )
+            least, most = (np.where(good, z, np.inf).min(axis=0), np.where(good, z, -np.inf).max(axis=0))
             found = ((z == least) | (z == most)) & (least < most)
         else:
             bright, dark = settings.high_pair
@@ -356,11 +305,7 @@ def _measure(rows, inflation, structure, rejected):
 
     def piece(here, frame, row, column, y0, y1):
         frames, row0, _, top, _, _ = rows.read(y0, y1)
-        parts = (
-            inflation[y0:y1].astype(float),
-            structure[y0:y1].astype(float),
-            rejected[:, y0:y1],
-        )
+        parts = (inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1])
         result = np.empty((3, here.size))
         kernels.measure(frames, row0, top, rows.exact, *parts, frame, row - y0, column, *result)
         measured[:, here] = result
@@ -371,13 +316,7 @@ def _measure(rows, inflation, structure, rejected):
     scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
     value = rows.image_set.frames.reshape(-1)[index].astype(float)
     z = (value - (origin + gy * row + gx * column)) / scale
-    return (
-        index,
-        median,
-        mean,
-        (z - mean) * scale,
-        np.where(z == mean, 0, (z - mean) / noise),
-    )
+    return (index, median, mean, (z - mean) * scale, np.where(z == mean, 0, (z - mean) / noise))
 
 
 def _keep_most_significant(rejected, measured, limit):

@@ -15,12 +15,7 @@ from functools import lru_cache
 import numba
 import numpy as np
 
-_OPTIONS = {
-    "nogil": True,
-    "cache": True,
-    "fastmath": {"contract", "arcp", "nsz"},
-    "error_model": "numpy",
-}
+_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
 _jit = numba.njit(**_OPTIONS)
 _inline = numba.njit(**_OPTIONS, inline="always")
 
@@ -63,12 +58,7 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
             width = min(piece, nx - x0)
             bad[:] = False
             for i in range(n):
-                zi, oi, source, r = (
-                    z[i],
-                    order[i],
-                    frames[i, row, x0 : x0 + width],
-                    rscale[i],
-                )
+                zi, oi, source, r = (z[i], order[i], frames[i, row, x0 : x0 + width], rscale[i])
                 o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                 for x in range(width):
                     v = (source[x] - (o + g * dtype(x))) * r
@@ -195,20 +185,7 @@ def _on_reference(frames, i, row, top, x, model):
 
 @_jit
 def _significance(
-    frames,
-    row,
-    top,
-    x0,
-    x1,
-    model,
-    keep,
-    median,
-    inflation,
-    structure,
-    work,
-    significance,
-    left,
-    reference,
+    frames, row, top, x0, x1, model, keep, median, inflation, structure, work, significance, left, reference
 ):
     """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
     there; `left` counts the frames that do not. Results begin at element 0."""
@@ -306,23 +283,7 @@ def _outlier(above, centre, below, x, high, low, joint, cap):
 
 
 @_jit
-def judge(
-    frames,
-    row0,
-    row1,
-    top,
-    model,
-    keep,
-    median,
-    inflation,
-    structure,
-    high,
-    low,
-    joint,
-    cap,
-    reference,
-    flags,
-):
+def judge(frames, row0, row1, top, model, keep, median, inflation, structure, high, low, joint, cap, reference, flags):
     """Flag the pixels of the rows row0 ... row1 that deviate, in two passes.
 
     The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
@@ -374,11 +335,7 @@ def judge(
                 left[row % 3] = 0
             y = row - 1
             if y >= row0 - 1:
-                above, centre, below = (
-                    first[(y - 1) % 3],
-                    first[y % 3],
-                    first[(y + 1) % 3],
-                )
+                above, centre, below = (first[(y - 1) % 3], first[y % 3], first[(y + 1) % 3])
                 again = second[y % 3]
                 some[:width] = left[y % 3, :width] > 0
                 for i in range(n):
@@ -411,11 +368,7 @@ def judge(
                         reference[y, x0:x1] = means[y % 3, x0 - a : x1 - a]
             y = row - 2
             if y >= row0:
-                above, centre, below = (
-                    second[(y - 1) % 3],
-                    second[y % 3],
-                    second[(y + 1) % 3],
-                )
+                above, centre, below = (second[(y - 1) % 3], second[y % 3], second[(y + 1) % 3])
                 for i in range(n):
                     ci = centre[i]
                     for x in range(x0 - a + 1, x1 - a + 1):
@@ -425,20 +378,7 @@ def judge(
 
 
 @_jit
-def excuse(
-    frames,
-    row0,
-    top,
-    model,
-    median,
-    inflation,
-    structure,
-    high,
-    frame,
-    row,
-    column,
-    excused,
-):
+def excuse(frames, row0, top, model, median, inflation, structure, high, frame, row, column, excused):
     """Which rejected pixels on a star are its own change of light?
 
     Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
@@ -488,37 +428,14 @@ def average(frames, row0, row1, top, model, median, inflation, structure, reject
     for y in range(row1 - row0):
         for x in range(nx):
             reference[y, x] = _significance_again(
-                frames,
-                row0 + y,
-                top,
-                x,
-                model,
-                median[y],
-                inflation[y],
-                structure[y],
-                rejected[:, y, x],
-                spare,
+                frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
             )
             if np.isnan(median[y, x]):
                 reference[y, x] = dtype(np.nan)
 
 
 @_jit
-def measure(
-    frames,
-    row0,
-    top,
-    model,
-    inflation,
-    structure,
-    rejected,
-    frame,
-    row,
-    column,
-    median,
-    mean,
-    noise,
-):
+def measure(frames, row0, top, model, inflation, structure, rejected, frame, row, column, median, mean, noise):
     """For each rejected pixel: median and noise-weighted mean of the frames that survive at it, as z, and the noise
     of the difference to the mean; NaN where no frame does. In double precision, whatever the frames are."""
     n = len(frames)

@@ -107,12 +107,7 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     s = scales[:, None]
     level = s * smooth + offsets[:, None]
     light = np.broadcast_to(s * s * (smooth - sky) ** 2, z.shape)
-    terms = (
-        np.ones_like(level),
-        level,
-        light,
-        np.broadcast_to(s * s * structure, z.shape),
-    )
+    terms = (np.ones_like(level), level, light, np.broadcast_to(s * s * structure, z.shape))
     # from above: all noise of the sky is that of its photons
     usual = np.mean(scales * sky + offsets)
     theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
@@ -131,15 +126,8 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
     model = _model(n, theta, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
-    variance = np.maximum(
-        model.floor[:, None] + model.slope[:, None] * level,
-        np.maximum(least, 1e-30)[:, None],
-    )
-    return replace(
-        model,
-        least=np.maximum(least, 0),
-        mismatch=_mismatch(s * (z - reference), variance, terms[3]),
-    )
+    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
+    return replace(model, least=np.maximum(least, 0), mismatch=_mismatch(s * (z - reference), variance, terms[3]))
 
 
 def _of_one(residual, expected, which):

@@ -132,11 +132,7 @@ def _first_look(thin, how, fixed):
     levels = np.array([_median(frame) for frame in thin])
     if np.isnan(levels).any():
         # nothing good among the pixels looked at: start from the frames as they are
-        levels = np.where(
-            np.isnan(levels),
-            np.nanmedian(levels) if np.isfinite(levels).any() else 0.0,
-            levels,
-        )
+        levels = np.where(np.isnan(levels), np.nanmedian(levels) if np.isfinite(levels).any() else 0.0, levels)
     scales = np.ones(n) if fixed is None else fixed
     starts = [(scales, np.zeros(n) if how == "none" else levels - np.median(levels) * scales)]
     if fixed is None and (levels > 0).all():
@@ -189,11 +185,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     """Means of the patches of every frame, without hits, and of the reference over the same pixels, each (N, M); the
     variance of the former; the sky."""
     n, m, *size = patches.shape
-    z = _to_reference(
-        patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype),
-        scales,
-        offsets,
-    )
+    z = _to_reference(patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype), scales, offsets)
     z = z.reshape(n, m, -1)
     reference = stack_median(z).reshape(m, -1)
     good = np.isfinite(z)
@@ -213,12 +205,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     y = (x + d.sum(axis=2) / some) * scales[:, None] + offsets[:, None] + _plane(planes, centres)
     v = (width**2 / some + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
     # a patch that is blind in a frame has no weight
-    return (
-        np.where(count, x, sky),
-        np.where(count, y, sky),
-        np.where(count, v, np.inf).astype(float),
-        sky,
-    )
+    return (np.where(count, x, sky), np.where(count, y, sky), np.where(count, v, np.inf).astype(float), sky)
 
 
 def _lines(x, y, v, centres, sky, kind, fixed):

@@ -31,12 +31,7 @@ REPAIRS = {
     "none": "detect only, leave the pixels as they are",
 }
 # (high, low) in sigma; None where a method has no such threshold
-_THRESHOLDS = {
-    "noise": (4.5, 2.5),
-    "sigma": (3.0, 3.0),
-    "mad": (10.0, 10.0),
-    "minmax": (None, None),
-}
+_THRESHOLDS = {"noise": (4.5, 2.5), "sigma": (3.0, 3.0), "mad": (10.0, 10.0), "minmax": (None, None)}
 
 
 @dataclass(frozen=True)
@@ -83,11 +78,7 @@ class CleanSettings:
     max_rejected: int | None = None
 
     def __post_init__(self):
-        for name, choices in (
-            ("detection", DETECTIONS),
-            ("normalize", NORMALIZATIONS),
-            ("repair", REPAIRS),
-        ):
+        for name, choices in (("detection", DETECTIONS), ("normalize", NORMALIZATIONS), ("repair", REPAIRS)):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}")

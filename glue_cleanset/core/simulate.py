@@ -193,27 +193,13 @@ def simulate_set(
         frame = rng.poisson(level * gain) / gain + rng.normal(0, readnoise / gain, shape)
         if resample:
             frame = _bilinear(frame + deposit, sub)
-            deposit, variance = (
-                _bilinear(deposit, sub),
-                _bilinear(variance, sub, squared=True),
-            )
+            deposit, variance = (_bilinear(deposit, sub), _bilinear(variance, sub, squared=True))
         else:
             frame = frame + deposit
         frames[i], deposits[i], sigma[i] = frame, deposit, np.sqrt(variance)
         if borders:
             _blank_border(frames[i], dithers[i])
-    return SimulatedSet(
-        frames,
-        deposits,
-        sigma,
-        stars,
-        scales,
-        offsets,
-        gain,
-        readnoise,
-        path,
-        mover_light,
-    )
+    return SimulatedSet(frames, deposits, sigma, stars, scales, offsets, gain, readnoise, path, mover_light)
 
 
 def _draw_stars(rng, shape, density):
@@ -250,11 +236,7 @@ def _detector_pixels(rng, shape, fraction, margin, amplitudes):
     """Positions on a detector that is `margin` larger than the field on every side, and their amplitudes."""
     size = np.array(shape) + 2 * margin
     n = rng.poisson(fraction * size[0] * size[1])
-    return (
-        rng.integers(0, size[0], n) - margin,
-        rng.integers(0, size[1], n) - margin,
-        amplitudes(n),
-    )
+    return (rng.integers(0, size[0], n) - margin, rng.integers(0, size[1], n) - margin, amplitudes(n))
 
 
 def _add_detector_pixels(deposit, pixels, dither, value):

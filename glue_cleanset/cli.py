@@ -10,11 +10,11 @@ from importlib import import_module
 from inspect import getdoc
 
 from . import __version__
-from .core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from .core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
 
 __all__ = ["main"]
 
-_CHOICES = {"detection": DETECTIONS, "normalize": NORMALIZATIONS, "repair": REPAIRS}
+_CHOICES = {"detection": DETECTIONS, "normalize": NORMALIZATIONS, "repair": REPAIRS, "centre": CENTRES}
 
 
 def main(argv=None):
@@ -116,6 +116,8 @@ def _add_setting(group, field, text):
     if choices:
         text = "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
         options["choices"] = tuple(choices)
+    elif field.type is bool:
+        options["action"] = argparse.BooleanOptionalAction
     else:
         kinds = typing.get_args(field.type) or (field.type,)
         if any(typing.get_origin(kind) is tuple for kind in kinds):

@@ -1,13 +1,12 @@
 """Which pixels of which frames are outliers: reference, significance, flags."""
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from . import kernels
 from .noise import structure_above_noise, survival_factor
@@ -37,6 +36,8 @@ class Outliers:
         Of the frames that survive there, as z = (frame - offset) / scale.
     residual, significance : ndarray, (K,), float64
         Frame minus the expected value [ADU]; the same in sigma.
+    missing_noise : ndarray, (K,), float64
+        Noise [ADU] that the expected value lacks against a pixel of the frame.
     """
 
     rejected: np.ndarray
@@ -46,6 +47,7 @@ class Outliers:
     mean: np.ndarray
     residual: np.ndarray
     significance: np.ndarray
+    missing_noise: np.ndarray
 
 
 def find_outliers(image_set, normalization, noise, settings, progress):
@@ -66,18 +68,23 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     """
     rows = _Rows(image_set, normalization, noise)
     surroundings = _look_around(rows, noise, normalization, progress)
-    if settings.detection == "noise":
+    if settings.detection == "ccd":
+        # the noise model alone: nothing is learned from the neighbourhood
+        surroundings = surroundings[0], np.ones_like(surroundings[1]), np.maximum(surroundings[0], 0) ** 2
+        for model in (rows.model, rows.exact):
+            model[6][:] = settings.scale_noise**2
+        rejected, reference = _judge(rows, *surroundings, settings, progress)
+    elif settings.detection == "noise":
         rejected, reference = _judge(rows, *surroundings, settings, progress)
         _excuse(rows, *surroundings, settings, rejected)
     else:
         rejected, reference = _clip(rows, settings, progress), None
     if settings.grow:
         _grow(image_set, rejected, settings.grow)
-    limit = settings.max_rejected or max(1, (len(rejected) - 1) // 2)
-    measured = _measure(rows, *surroundings[1:], rejected)
-    dropped = _keep_most_significant(rejected, measured, limit)
+    measured, survivors = _measure(rows, *surroundings[1:], rejected)
+    dropped = _put_back(rejected, measured[0], measured[4], survivors, settings)
     if dropped:
-        measured = _measure(rows, *surroundings[1:], rejected)
+        measured, _ = _measure(rows, *surroundings[1:], rejected)
     if dropped or settings.grow or reference is None:
         reference = _average(rows, *surroundings, rejected)
     reference = reference.astype(np.float32, copy=False)
@@ -198,7 +205,8 @@ def _sky(image):
 def _judge(rows, median, inflation, structure, settings, progress):
     dtype = rows.dtype.type
     shape = rows.image_set.shape
-    high, low = (tuple(map(dtype, pair)) for pair in (settings.high_pair, settings.low_pair))
+    high = tuple(map(dtype, settings.high_pair))
+    low = tuple(map(dtype, settings.low_pair)) if settings.low is not None else high
     joint = tuple(dtype(_JOINT * h) for h in high)
     cap = tuple(dtype(_CAP * h) for h in high)
     keep = dtype(_SURVIVE**2 * survival_factor(shape[0]))
@@ -249,33 +257,27 @@ def _by_rows(rows, index, function):
 
 def _clip(rows, settings, progress):
     """The detections that look at the scatter of each pixel's own samples, on frames brought to one scale."""
-    from astropy.stats import mad_std, sigma_clip
+    shape = rows.image_set.shape
+    flags = np.zeros(shape, bool)
+    bright, dark = settings.high_pair if settings.high is not None else (np.inf, np.inf)
+    method = getattr(kernels, settings.detection.upper())
+    how = method, settings.centre == "mean", bright, dark, -1 if settings.maxiters is None else settings.maxiters
+    critical = _esd_table(shape[0])
 
-    rejected = np.zeros(rows.image_set.shape, bool)
-    scale, origin, gy, gx = (v[:, None, None] for v in rows.model[:4])
-    blocks = rows.blocks()
-    for k, (y0, y1) in enumerate(blocks):
-        y, x = np.mgrid[y0:y1, : rejected.shape[2]].astype(rows.dtype)
-        z = (rows.image_set.read(slice(y0, y1)) - (origin + gy * y + gx * x)) / scale
-        good = np.isfinite(z)
-        if settings.detection == "minmax":
-            least, most = (np.where(good, z, np.inf).min(axis=0), np.where(good, z, -np.inf).max(axis=0))
-            found = ((z == least) | (z == most)) & (least < most)
-        else:
-            bright, dark = settings.high_pair
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # columns without a good sample
-                found = sigma_clip(
-                    z,
-                    sigma_lower=dark,
-                    sigma_upper=bright,
-                    cenfunc="median",
-                    stdfunc="std" if settings.detection == "sigma" else mad_std,
-                    axis=0,
-                ).mask
-        rejected[:, y0:y1] = found & good
-        progress(0.45 + 0.4 * (k + 1) / len(blocks))
-    return rejected
+    def piece(y0, y1):
+        frames, row0, row1, top, _, _ = rows.read(y0, y1)
+        kernels.clip(frames, row0, row1, top, rows.exact, *how, critical, flags[:, y0:y1])
+
+    rows.work(piece, progress, 0.45, 0.85)
+    return flags
+
+
+def _esd_table(n, alpha=0.05):
+    """Critical values of the generalized ESD test for 0 ... n samples and outlier 1 ... 0.3 n, (n + 1, K)."""
+    size, number = np.mgrid[: n + 1, 1 : max(1, int(0.3 * n)) + 1]
+    left = np.maximum(size - number + 1, 3)
+    t = stats.t.ppf(1 - alpha / (2 * left), left - 2)
+    return (left - 1) * t / np.sqrt((left - 2 + t * t) * left)
 
 
 def _grow(image_set, rejected, distance):
@@ -299,35 +301,39 @@ def _average(rows, median, inflation, structure, rejected):
 
 
 def _measure(rows, inflation, structure, rejected):
-    """index, median, mean, residual, significance of every rejected pixel; sparse."""
+    """The fields of `Outliers` from `index` on, and how many frames survive at each rejected pixel; sparse."""
     index = np.flatnonzero(rejected)
-    measured = np.full((3, index.size), np.nan)
+    measured = np.full((5, index.size), np.nan)
 
     def piece(here, frame, row, column, y0, y1):
         frames, row0, _, top, _, _ = rows.read(y0, y1)
-        parts = (inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1])
-        result = np.empty((3, here.size))
+        parts = inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1]
+        result = np.empty((5, here.size))
         kernels.measure(frames, row0, top, rows.exact, *parts, frame, row - y0, column, *result)
         measured[:, here] = result
 
     _by_rows(rows, index, piece)
     frame, row, column = np.unravel_index(index, rejected.shape)
-    median, mean, noise = measured
+    median, mean, noise, missing, survivors = measured
     scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
     value = rows.image_set.frames.reshape(-1)[index].astype(float)
     z = (value - (origin + gy * row + gx * column)) / scale
-    return (index, median, mean, (z - mean) * scale, np.where(z == mean, 0, (z - mean) / noise))
+    significance = np.where(z == mean, 0, (z - mean) / noise)
+    return (index, median, mean, (z - mean) * scale, significance, missing * scale), survivors
 
 
-def _keep_most_significant(rejected, measured, limit):
-    """Where a pixel is rejected in more than `limit` frames, put the least significant back. True = there were some."""
-    index, significance = measured[0], np.abs(measured[4])
+def _put_back(rejected, index, significance, survivors, settings):
+    """Where a pixel is rejected in too many frames, put the least significant back. True = there were some."""
     pixel = index % rejected[0].size
-    if not index.size or np.bincount(np.unique(pixel, return_inverse=True)[1]).max() <= limit:
-        return False
-    significance = np.nan_to_num(significance, nan=0.0, posinf=np.inf)
-    order = np.lexsort((-significance, pixel))
-    first = np.r_[True, np.diff(pixel[order]) != 0]
-    rank = np.arange(order.size) - np.maximum.accumulate(np.where(first, np.arange(order.size), 0))
-    rejected.reshape(-1)[index[order[rank >= limit]]] = False
-    return True
+    order = np.lexsort((-np.nan_to_num(np.abs(significance), nan=0.0, posinf=np.inf), pixel))
+    first = np.r_[True, np.diff(pixel[order]) != 0][: order.size]
+    place = np.arange(order.size)
+    group = np.cumsum(first) - 1
+    limit = survivors[order] + np.bincount(group)[group] - settings.min_frames
+    if settings.max_rejected is not None:
+        limit = np.minimum(limit, settings.max_rejected)
+    elif settings.detection in ("noise", "ccd"):
+        limit = np.minimum(limit, max(1, (len(rejected) - 1) // 2))
+    over = order[place - place[first][group] >= limit]
+    rejected.reshape(-1)[index[over]] = False
+    return over.size > 0

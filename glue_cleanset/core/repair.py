@@ -39,6 +39,9 @@ def repair(image_set, outliers, normalization, settings):
     else:
         where = np.unravel_index(index, frames.shape)
         values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
+        if settings.add_noise:
+            deviates = np.random.default_rng(settings.seed).standard_normal(index.size)
+            values += outliers.missing_noise * deviates
         alone = np.isnan(values)
         values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
     cleaned.reshape(-1)[index] = values

@@ -4,15 +4,20 @@ from dataclasses import dataclass, fields
 from math import isfinite, isnan
 from numbers import Integral, Real
 
-__all__ = ["DETECTIONS", "NORMALIZATIONS", "REPAIRS", "CleanSettings"]
+__all__ = ["CENTRES", "DETECTIONS", "NORMALIZATIONS", "REPAIRS", "CleanSettings"]
 
 # option -> what it does, in the words the dialog and the command line show
 DETECTIONS = {
-    "noise": "CCD noise model with local inflation (untuned, keeps star cores)",
-    "sigma": "sigma clip: median and standard deviation of the stack",
-    "mad": "sigma clip: median and median absolute deviation of the stack",
+    "noise": "noise model with local inflation: untuned, keeps star cores",
+    "ccd": "CCD noise model alone: gain, read noise, scale noise",
+    "sigma": "sigma clip: mean or median, and standard deviation of the samples",
+    "mad": "sigma clip: median, and median absolute deviation of the samples",
+    "winsorized": "sigma clip: median, and winsorized standard deviation of the samples",
+    "percentile": "a share of the median of the samples",
     "minmax": "the highest and the lowest sample of every pixel",
+    "esd": "generalized extreme Studentized deviate test, at 5 %",
 }
+CENTRES = {"median": "median of the samples", "mean": "mean of the samples"}
 NORMALIZATIONS = {
     "auto": "scale and offset where the set can tell them apart, else the one that fits",
     "none": "the frames are compared as they are",
@@ -22,16 +27,25 @@ NORMALIZATIONS = {
     "exptime": "frames differ by their exposure times and a constant sky",
 }
 REPAIRS = {
-    "median": "median of the frames that survive at that pixel, on the frame's own scale",
-    "mean": "noise-weighted mean of the frames that survive at that pixel, on the frame's own scale",
+    "median": "median of the frames that survive at that pixel, on its scale",
+    "mean": "noise-weighted mean of the frames that survive at that pixel, on its scale",
     "neighbours": "median of the good pixels around it in the same frame",
     "zero": "0, for a later mean that leaves zeros out",
     "nan": "NaN",
     "constant": "a value you give",
     "none": "detect only, leave the pixels as they are",
 }
-# (high, low) in sigma; None where a method has no such threshold
-_THRESHOLDS = {"noise": (4.5, 2.5), "sigma": (3.0, 3.0), "mad": (10.0, 10.0), "minmax": (None, None)}
+# (high, low) in sigma; None where a method has no such threshold. Of 'percentile', high is a share of the median.
+_THRESHOLDS = {
+    "noise": (4.5, 2.5),
+    "ccd": (4.5, None),
+    "sigma": (3.0, None),
+    "mad": (10.0, None),
+    "winsorized": (3.0, None),
+    "percentile": (0.3, None),
+    "minmax": (None, None),
+    "esd": (None, None),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,8 @@ class CleanSettings:
     high : float or (float, float), optional
         Threshold [sigma] above which a pixel is rejected on its own; one number, or
         (bright, dark). *Raise* it when noise is rejected, *lower* it when faint hits stay.
-        ``inf`` switches one side off. None = the default of the detection.
+        ``inf`` switches one side off. None = the default of the detection. For ``detection='percentile'``
+        a share of the median instead.
     low : float or (float, float), optional
         Threshold [sigma] above which a pixel can be rejected beside a stronger one of the same frame
         (the tails of a track). *Raise* it when events grow into their surroundings, *lower*
@@ -60,7 +75,22 @@ class CleanSettings:
         The value that ``repair='constant'`` writes.
     max_rejected : int, optional
         The most frames in which one pixel may be rejected; where more deviate only the most
-        significant are. None = a minority: fewer than half of the frames, at least one.
+        significant are. None = a minority, fewer than half of the frames and at least one, with the noise
+        models; as many as the test finds with the others. *Lower* it to keep what several frames show.
+    min_frames : int
+        How many frames must remain at a pixel; the least significant of the rejected are put back. Where none
+        remains, `repair` takes the neighbours.
+    add_noise : bool
+        With ``repair='median'`` or ``'mean'``: add the noise that the frame would have had there, so that its
+        statistics stay honest. The same `seed` gives the same noise.
+    seed : int
+        Of `add_noise`.
+    centre : str
+        One of `CENTRES`: about what ``detection='sigma'`` clips.
+    maxiters : int, optional
+        How often the sigma clips are repeated at most; None = until nothing changes.
+    scale_noise : float
+        Noise proportional to the signal (flat field, shutter), as a share of it; for ``detection='ccd'``.
 
     Raises
     ------
@@ -76,9 +106,20 @@ class CleanSettings:
     repair: str = "median"
     constant: float = 0.0
     max_rejected: int | None = None
+    min_frames: int = 0
+    add_noise: bool = False
+    seed: int = 0
+    centre: str = "median"
+    maxiters: int | None = 5
+    scale_noise: float = 0.0
 
     def __post_init__(self):
-        for name, choices in (("detection", DETECTIONS), ("normalize", NORMALIZATIONS), ("repair", REPAIRS)):
+        for name, choices in (
+            ("detection", DETECTIONS),
+            ("normalize", NORMALIZATIONS),
+            ("repair", REPAIRS),
+            ("centre", CENTRES),
+        ):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}")
@@ -98,9 +139,16 @@ class CleanSettings:
         object.__setattr__(self, "high", high)
         object.__setattr__(self, "low", low)
         _whole("grow", self.grow, least=0)
-        if self.max_rejected is not None:
-            _whole("max_rejected", self.max_rejected, least=1)
-        if isinstance(self.constant, bool) or not isinstance(self.constant, Real) or not isfinite(self.constant):
+        _whole("min_frames", self.min_frames, least=0)
+        _whole("seed", self.seed, least=0)
+        for name in ("max_rejected", "maxiters"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), least=1)
+        if not isinstance(self.add_noise, bool):
+            raise ValueError(f"add_noise is {self.add_noise!r}; give True or False")
+        if not _is_number(self.scale_noise) or self.scale_noise < 0:
+            raise ValueError(f"scale_noise is {self.scale_noise!r}; give a share of the signal, 0 or more")
+        if not _is_number(self.constant):
             raise ValueError(f"constant is {self.constant!r}; give a finite number (for NaN use repair='nan')")
 
     @property
@@ -133,6 +181,10 @@ def _threshold(name, value):
             raise ValueError(f"{name} is {value!r}; thresholds are positive numbers of sigma")
     pair = tuple(float(v) for v in pair)
     return pair[0] if len(set(pair)) == 1 else pair
+
+
+def _is_number(value):
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def _whole(name, value, least):

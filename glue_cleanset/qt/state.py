@@ -133,7 +133,7 @@ class CleanState(State):
     @property
     def has_low(self):
         """Whether the chosen detection uses the threshold beside a stronger pixel."""
-        return self.detection == "noise"
+        return CleanSettings(detection=self.detection).low is not None
 
     def settings(self):
         """The choices as `CleanSettings`; raises what that raises."""
@@ -227,14 +227,10 @@ class CleanState(State):
         )
 
     def _use_default_thresholds(self, *_):
-        settings = CleanSettings(detection=self.detection)
-        if settings.high is not None:
-            self.high_bright, self.high_dark = settings.high_pair
-            self.low_bright, self.low_dark = settings.low_pair
-        else:  # shown, but not used
-            noise = CleanSettings()
-            self.high_bright, self.high_dark = noise.high_pair
-            self.low_bright, self.low_dark = noise.low_pair
+        settings, noise = CleanSettings(detection=self.detection), CleanSettings()
+        # what a method does not have is shown as that of the noise model, but not used
+        self.high_bright, self.high_dark = (noise if settings.high is None else settings).high_pair
+        self.low_bright, self.low_dark = (noise if settings.low is None else settings).low_pair
 
     def _use_data(self, *_):
         self._attribute_helper.set_multiple_data([] if self.data is None else [self.data])

@@ -122,3 +122,18 @@ def test_zero_prepares_a_mean_that_leaves_zeros_out():
     mean = cleaned.sum(axis=0) / np.count_nonzero(cleaned, axis=0)
     scene = noise_frames(1, (40, 40), sigma=0)[0]
     assert np.abs(mean - scene)[hits.any(axis=0)].max() < 5 * 5 / np.sqrt(8)
+
+
+def test_added_noise_keeps_the_statistics_honest():
+    rng = np.random.default_rng(4)
+    frames = 200 + rng.normal(0, 10, (9, 120, 120))
+    hits = rng.uniform(size=frames.shape) < 0.02
+    frames[hits] += 500
+    plain = clean_image_set(frames, CleanSettings(repair="mean"))
+    honest = clean_image_set(frames, CleanSettings(repair="mean", add_noise=True, seed=1))
+    again = clean_image_set(frames, CleanSettings(repair="mean", add_noise=True, seed=1))
+    here = plain.rejected
+    assert plain.cleaned[here].std() < 5
+    np.testing.assert_allclose(honest.cleaned[here].std(), 10, rtol=0.06)
+    np.testing.assert_array_equal(honest.cleaned, again.cleaned)
+    np.testing.assert_array_equal(honest.cleaned[~here], frames[~here])

@@ -348,8 +348,8 @@ def test_winsorized_agrees_with_plain_numpy():
 def test_esd_finds_the_outliers_of_rosner():
     """The example of Rosner (1983), which the NIST handbook repeats: 54 values, three outliers at 5 %."""
     values = """-0.25 0.68 0.94 1.15 1.20 1.26 1.26 1.34 1.38 1.43 1.49 1.49 1.55 1.56 1.58 1.65 1.69 1.70 1.76 1.77
-    1.81 1.91 1.94 1.96 1.99 2.06 2.09 2.10 2.14 2.15 2.23 2.24 2.26 2.35 2.37 2.40 2.47 2.54 2.62 2.64 2.90 2.92 2.92 2.93
-    3.21 3.26 3.30 3.59 3.68 4.30 4.64 5.34 5.42 6.01"""
+    1.81 1.91 1.94 1.96 1.99 2.06 2.09 2.10 2.14 2.15 2.23 2.24 2.26 2.35 2.37 2.40 2.47 2.54 2.62 2.64 2.90 2.92
+    2.92 2.93 3.21 3.26 3.30 3.59 3.68 4.30 4.64 5.34 5.42 6.01"""
     column = np.array(values.split(), float)
     frames = np.stack([column, column[::-1]], axis=1)[:, None, :]
     settings = CleanSettings(detection="esd", normalize="none", repair="none")

@@ -21,12 +21,20 @@ TIPS = {
     "attribute": "The attribute of the data that holds the pixels.",
     "axis": "The axis along which the frames follow each other; the first, unless the cube was made elsewhere.",
     "detection": "How a pixel is judged against the same pixel of the other frames.\n"
-    "The noise model serves untuned; the clips are there to compare with other software.\n"
+    "The noise model serves untuned; the others are there to compare with other software.\n"
     "Choosing one puts its default thresholds below.",
+    "centre": "What the samples of a pixel are clipped about.\n"
+    "The median is not moved by a hit; the mean is what some other software uses.",
+    "maxiters": "How often the clip is repeated on what it left, at most.\n"
+    "Raise it when hits of differing strength hide each other, lower it when good samples are lost;\n"
+    "0 = until nothing changes.",
+    "scale_noise": "Noise proportional to the signal, as a share of it: flat field, shutter.\n"
+    "Raise it when stars and bright parts are rejected, lower it when hits on them stay.",
     "bright": "Look for pixels brighter than expected: cosmic rays, hot pixels, trails.",
     "dark": "Look for pixels darker than expected: dead pixels, dust, over-subtracted hot pixels.",
     "high": "A pixel further than this from the expected image is rejected on its own.\n"
-    "Raise it when noise is rejected, lower it when faint hits stay.",
+    "Raise it when noise is rejected, lower it when faint hits stay.\n"
+    "In sigma; with 'percentile' a share of the median.",
     "low": "A pixel further than this is rejected beside a stronger one of the same frame, as in the tail of a track.\n"
     "Raise it when events grow into their surroundings, lower it when tails stay.\n"
     "Never above the threshold to its left.",
@@ -34,6 +42,9 @@ TIPS = {
     "Raise it when faint rims stay around hits; 0 rejects the found pixels only.",
     "max_rejected": "The most frames in which one and the same pixel may be rejected; where more deviate,\n"
     "only the most significant are.\nLower it when variable objects are rejected, raise it for trails that cross.",
+    "min_frames": "How many frames must remain at a pixel; where fewer would, the least significant are put back.\n"
+    "Raise it so that every repaired value rests on several frames, lower it when hits stay where many frames\n"
+    "are bad. Where none remains, the median of the neighbours is taken.",
     "noise": "Fitted to the frames it needs no knowledge of the detector.\n"
     "Take it from the header or give it when the frames are few (2 or 3) and you trust the values.",
     "gain": "Electrons per ADU. Raise it when noise in bright parts goes unnoticed as hits; "
@@ -44,6 +55,9 @@ TIPS = {
     "The repaired pixels are always on the frame's own scale.",
     "repair": "What a rejected pixel is replaced by.\n"
     "'zero' prepares a mean that leaves zeros out; 'none' detects only.",
+    "add_noise": "Give a repaired pixel the noise that its frame would have had there, so that\n"
+    "the statistics of the frame stay honest. Without it the repaired pixels are smoother than the rest.",
+    "seed": "The same seed gives the same noise.",
     "constant": "The value that 'constant' writes into rejected pixels.",
 }
 
@@ -77,6 +91,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.summary = None
         self._job = None
         self._leaving = False
+        self._optional = {}  # setting -> its widgets, shown where it is used
 
         self.setWindowTitle("Clean image set")
         self.setAttribute(QtCore.Qt.WA_DeleteOnClose)
@@ -161,11 +176,12 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
         grid = QtWidgets.QGridLayout()
         grid.setHorizontalSpacing(12)
-        for column, (text, tip) in enumerate(
-            (("high: on its own above", TIPS["high"]), ("low: beside a stronger one above", TIPS["low"])), start=1
+        for column, (name, text) in enumerate(
+            (("high", "high: on its own above"), ("low", "low: beside a stronger one above")), start=1
         ):
             label = QtWidgets.QLabel(text)
-            label.setToolTip(tip)
+            label.setToolTip(TIPS[name])
+            setattr(self, f"label_{name}", label)
             grid.addWidget(label, 0, column)
             grid.setColumnStretch(column, 1)
         for row, side in enumerate(("bright", "dark"), start=1):
@@ -179,18 +195,26 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
                 grid.addWidget(spin, row, column)
         form.addRow("Reject", grid)
 
-        self.value_grow = QtWidgets.QSpinBox()
-        self.value_grow.setRange(0, 1000)
-        self.value_grow.setSuffix(" pixels")
-        self.value_grow.setToolTip(TIPS["grow"])
+        self.combosel_centre = _combo(TIPS["centre"])
+        self._add_optional(form, "Clip about the", self.combosel_centre, "centre")
+        self.value_maxiters = _whole(TIPS["maxiters"], suffix=" times", zero="until nothing changes")
+        self._add_optional(form, "Clip at most", self.value_maxiters, "maxiters")
+        self.value_scale_noise = _spin(
+            TIPS["scale_noise"], decimals=4, step=0.005, largest=10.0, suffix=" of the signal"
+        )
+        self._add_optional(form, "Scale noise", self.value_scale_noise, "scale_noise")
+
+        self.value_grow = _whole(TIPS["grow"], suffix=" pixels", largest=1000)
         form.addRow("Grow events by", self.value_grow)
-        self.value_max_rejected = QtWidgets.QSpinBox()
-        self.value_max_rejected.setRange(0, 10_000)
-        self.value_max_rejected.setSpecialValueText("fewer than half of the frames")
-        self.value_max_rejected.setSuffix(" frames")
-        self.value_max_rejected.setToolTip(TIPS["max_rejected"])
+        self.value_max_rejected = _whole(TIPS["max_rejected"], suffix=" frames")
         form.addRow("Reject a pixel in at most", self.value_max_rejected)
+        self.value_min_frames = _whole(TIPS["min_frames"], suffix=" frames")
+        form.addRow("Leave at every pixel at least", self.value_min_frames)
         return box
+
+    def _add_optional(self, form, text, field, name):
+        form.addRow(text, field)
+        self._optional[name] = form.labelForField(field), field
 
     def _build_noise(self):
         box, form = _group("Noise and normalisation")
@@ -212,7 +236,19 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.combosel_repair = _combo(TIPS["repair"], LONG)
         form.addRow("Replace by", self.combosel_repair)
         self.value_constant = _spin(TIPS["constant"], decimals=3, step=1.0, largest=1e12, smallest=-1e12)
-        form.addRow("Constant", self.value_constant)
+        self._add_optional(form, "Constant", self.value_constant, "constant")
+
+        self.bool_add_noise = QtWidgets.QCheckBox("add the noise of the frame")
+        self.bool_add_noise.setToolTip(TIPS["add_noise"])
+        self.value_seed = _whole(TIPS["seed"], largest=2**31 - 1)
+        field = QtWidgets.QWidget()
+        row = QtWidgets.QHBoxLayout(field)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.bool_add_noise)
+        row.addStretch()
+        row.addWidget(QtWidgets.QLabel("Seed"))
+        row.addWidget(self.value_seed)
+        self._add_optional(form, "Noise", field, "add_noise")
         return box
 
     def _build_outputs(self):
@@ -239,11 +275,20 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         for side in ("bright", "dark"):
             getattr(self, f"bool_{side}").setEnabled(state.has_thresholds)
             on = state.has_thresholds and getattr(state, side)
-            getattr(self, f"value_high_{side}").setEnabled(on)
-            getattr(self, f"value_low_{side}").setEnabled(on and state.has_low)
+            high, low = getattr(self, f"value_high_{side}"), getattr(self, f"value_low_{side}")
+            high.setEnabled(on)
+            high.setSuffix(f" {state.high_unit}")
+            high.setSingleStep(0.5 if state.high_unit == "sigma" else 0.05)
+            low.setEnabled(on and state.has_low)
+            low.setVisible(state.has_low)
+        self.label_low.setVisible(state.has_low)
+        self.value_max_rejected.setSpecialValueText(state.default_limit)
+        for name, widgets in self._optional.items():
+            for widget in widgets:
+                widget.setVisible(state.uses(name))
         for spin in (self.value_gain, self.value_readnoise):
             spin.setEnabled(state.noise == "given")
-        self.value_constant.setEnabled(state.repair == "constant")
+        self.value_seed.setEnabled(state.add_noise)
         for name, box in self._output_boxes.items():
             box.setChecked(name in state.outputs)
         if "cleaned" in self._output_boxes:
@@ -411,6 +456,15 @@ def _spin(tip, decimals, step, largest, smallest=0.0, suffix="", zero=""):
     spin.setDecimals(decimals)
     spin.setRange(smallest, largest)
     spin.setSingleStep(step)
+    spin.setSuffix(suffix)
+    spin.setSpecialValueText(zero)
+    spin.setToolTip(tip)
+    return spin
+
+
+def _whole(tip, suffix="", zero="", largest=10_000):
+    spin = QtWidgets.QSpinBox()
+    spin.setRange(0, largest)
     spin.setSuffix(suffix)
     spin.setSpecialValueText(zero)
     spin.setToolTip(tip)

@@ -9,7 +9,7 @@ from glue.core.data_combo_helper import ComponentIDComboHelper, ManualDataComboH
 from glue.core.state_objects import State
 
 from glue_cleanset.core.imageset import ImageSet, per_frame
-from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.viewer.attach import OUTPUTS
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
 
@@ -21,6 +21,15 @@ NOISES = {
     "given": "the gain and read noise you give",
 }
 OFF = float("inf")
+# a setting that only some detections or repairs use -> (the choice that decides, its options)
+USED_BY = {
+    "centre": ("detection", {"sigma"}),
+    "maxiters": ("detection", {"sigma", "mad", "winsorized"}),
+    "scale_noise": ("detection", {"ccd"}),
+    "constant": ("repair", {"constant"}),
+    "add_noise": ("repair", {"median", "mean"}),
+    "seed": ("repair", {"median", "mean"}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +67,16 @@ class CleanState(State):
     detection = SelectionCallbackProperty(docstring="One of DETECTIONS")
     bright = CallbackProperty(docstring="Whether bright outliers are looked for")
     dark = CallbackProperty(docstring="Whether dark outliers are looked for")
-    high_bright = CallbackProperty(docstring="Threshold [sigma] of a bright pixel on its own")
-    high_dark = CallbackProperty(docstring="Threshold [sigma] of a dark pixel on its own")
+    high_bright = CallbackProperty(docstring="Threshold [sigma, or a share of the median] of a bright pixel on its own")
+    high_dark = CallbackProperty(docstring="Threshold [sigma, or a share of the median] of a dark pixel on its own")
     low_bright = CallbackProperty(docstring="Threshold [sigma] of a bright pixel beside a stronger one")
     low_dark = CallbackProperty(docstring="Threshold [sigma] of a dark pixel beside a stronger one")
+    centre = SelectionCallbackProperty(docstring="One of CENTRES")
+    maxiters = CallbackProperty(docstring="How often a clip is repeated at most; 0 = until nothing changes")
+    scale_noise = CallbackProperty(docstring="Noise proportional to the signal, as a share of it")
     grow = CallbackProperty(docstring="Distance [pixels] by which events are grown")
-    max_rejected = CallbackProperty(docstring="The most frames in which a pixel may be rejected; 0 = a minority")
+    max_rejected = CallbackProperty(docstring="The most frames in which a pixel may be rejected; 0 = not given")
+    min_frames = CallbackProperty(docstring="How many frames must remain at a pixel")
 
     noise = SelectionCallbackProperty(docstring="One of NOISES")
     gain = CallbackProperty(docstring="Gain [e-/ADU]; 0 = fitted")
@@ -72,6 +85,8 @@ class CleanState(State):
     normalize = SelectionCallbackProperty(docstring="One of NORMALIZATIONS")
     repair = SelectionCallbackProperty(docstring="One of REPAIRS")
     constant = CallbackProperty(docstring="The value written by repair 'constant'")
+    add_noise = CallbackProperty(docstring="Whether repaired pixels get the noise of their frame")
+    seed = CallbackProperty(docstring="Of the added noise")
 
     outputs = CallbackProperty(docstring="The chosen OUTPUTS")
 
@@ -80,6 +95,7 @@ class CleanState(State):
         self.images = list(images) if images else None
         for name, texts in (
             ("detection", DETECTIONS),
+            ("centre", CENTRES),
             ("noise", NOISES),
             ("normalize", NORMALIZATIONS),
             ("repair", REPAIRS),
@@ -106,17 +122,17 @@ class CleanState(State):
     def restore_defaults(self):
         """Everything but the choice of data back to the defaults of `CleanSettings`."""
         default = CleanSettings()
-        with delay_callback(self, "detection", "noise", "normalize", "repair", "outputs"):
-            self.detection = default.detection
+        with delay_callback(self, "detection", "centre", "noise", "normalize", "repair", "outputs"):
+            for name in ("detection", "centre", "scale_noise", "grow", "min_frames"):
+                setattr(self, name, getattr(default, name))
+            for name in ("normalize", "repair", "constant", "add_noise", "seed"):
+                setattr(self, name, getattr(default, name))
+            for name in ("maxiters", "max_rejected"):
+                setattr(self, name, getattr(default, name) or 0)
             self._use_default_thresholds()
             self.bright = self.dark = True
-            self.grow = default.grow
-            self.max_rejected = default.max_rejected or 0
             self.noise = "set"
             self.gain = self.readnoise = 0.0
-            self.normalize = default.normalize
-            self.repair = default.repair
-            self.constant = default.constant
             self.outputs = tuple(OUTPUTS)
 
     def let_go(self, hub):
@@ -131,9 +147,25 @@ class CleanState(State):
         return CleanSettings(detection=self.detection).high is not None
 
     @property
+    def high_unit(self):
+        """What the thresholds of the chosen detection are in."""
+        return "of the median" if self.detection == "percentile" else "sigma"
+
+    @property
+    def default_limit(self):
+        """In how many frames a pixel may be rejected where no number is given."""
+        minority = self.detection in ("noise", "ccd")
+        return "fewer than half of the frames" if minority else "as many frames as the test finds"
+
+    @property
     def has_low(self):
         """Whether the chosen detection uses the threshold beside a stronger pixel."""
         return CleanSettings(detection=self.detection).low is not None
+
+    def uses(self, name):
+        """Whether the chosen detection or repair uses this setting."""
+        choice, options = USED_BY[name]
+        return getattr(self, choice) in options
 
     def settings(self):
         """The choices as `CleanSettings`; raises what that raises."""
@@ -142,6 +174,10 @@ class CleanState(State):
             high = (self.high_bright if self.bright else OFF, self.high_dark if self.dark else OFF)
         if self.has_low:
             low = (self.low_bright if self.bright else OFF, self.low_dark if self.dark else OFF)
+        # what is not used keeps its default: a record of the settings shows nothing that had no part in the result
+        used = {name: getattr(self, name) for name in USED_BY if self.uses(name)}
+        if "maxiters" in used:
+            used["maxiters"] = self.maxiters or None
         return CleanSettings(
             detection=self.detection,
             high=high,
@@ -149,8 +185,9 @@ class CleanState(State):
             grow=self.grow,
             normalize=self.normalize,
             repair=self.repair,
-            constant=self.constant,
             max_rejected=self.max_rejected or None,
+            min_frames=self.min_frames,
+            **used,
         )
 
     def chosen_outputs(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from glue.core import Data
 
-from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.io import registration
 from glue_cleanset.qt.actions import clean_from_menu
 from glue_cleanset.qt.dialog import CleanDialog
@@ -37,7 +37,13 @@ def test_an_untouched_dialog_gives_the_default_settings(dialog, cube):
 
 @pytest.mark.parametrize(
     ("name", "choices"),
-    [("detection", DETECTIONS), ("normalize", NORMALIZATIONS), ("repair", REPAIRS), ("noise", NOISES)],
+    [
+        ("detection", DETECTIONS),
+        ("centre", CENTRES),
+        ("normalize", NORMALIZATIONS),
+        ("repair", REPAIRS),
+        ("noise", NOISES),
+    ],
 )
 def test_every_option_is_offered_with_its_text(dialog, name, choices):
     combo = getattr(dialog, f"combosel_{name}")
@@ -56,7 +62,8 @@ def test_choosing_a_detection_puts_its_thresholds(dialog, detection):
     assert dialog.state.settings() == CleanSettings(detection=detection)
     expected = CleanSettings(detection=detection)
     assert dialog.value_high_bright.isEnabled() == (expected.high is not None)
-    assert dialog.value_low_bright.isEnabled() == (detection == "noise")
+    for widget in (dialog.label_low, dialog.value_low_bright, dialog.value_low_dark):
+        assert widget.isVisible() == (detection == "noise")
     if expected.high is not None:
         assert dialog.value_high_bright.value() == expected.high_pair[0]
 
@@ -66,11 +73,47 @@ def test_the_widgets_set_the_settings(dialog):
     dialog.value_low_dark.setValue(3)
     dialog.value_grow.setValue(2)
     dialog.value_max_rejected.setValue(1)
+    dialog.value_min_frames.setValue(3)
     dialog.combosel_repair.setCurrentIndex(list(REPAIRS).index("constant"))
     dialog.value_constant.setValue(-7.5)
     assert dialog.state.settings() == CleanSettings(
-        high=(6.0, 4.5), low=(2.5, 3.0), grow=2, max_rejected=1, repair="constant", constant=-7.5
+        high=(6.0, 4.5), low=(2.5, 3.0), grow=2, max_rejected=1, min_frames=3, repair="constant", constant=-7.5
     )
+
+
+def test_the_widgets_of_the_clip_set_the_settings(dialog):
+    dialog.state.detection = "sigma"
+    dialog.combosel_centre.setCurrentIndex(list(CENTRES).index("mean"))
+    dialog.value_maxiters.setValue(2)
+    dialog.bool_add_noise.setChecked(True)
+    dialog.value_seed.setValue(8)
+    assert dialog.state.settings() == CleanSettings("sigma", centre="mean", maxiters=2, add_noise=True, seed=8)
+    dialog.value_maxiters.setValue(0)
+    assert dialog.value_maxiters.text() == "until nothing changes"
+    assert dialog.state.settings().maxiters is None
+
+
+def test_scale_noise_is_of_the_ccd_model(dialog):
+    dialog.state.detection = "ccd"
+    dialog.value_scale_noise.setValue(0.02)
+    assert dialog.state.settings() == CleanSettings("ccd", scale_noise=0.02)
+
+
+def test_thresholds_show_their_unit(dialog):
+    dialog.state.detection = "percentile"
+    assert (dialog.value_high_bright.text(), dialog.value_high_dark.text()) == ("0.30 of the median",) * 2
+    dialog.value_high_bright.setValue(0.5)
+    assert dialog.state.settings() == CleanSettings("percentile", high=(0.5, 0.3))
+    dialog.state.detection = "mad"
+    assert dialog.value_high_bright.text() == "10.00 sigma"
+
+
+def test_the_default_limit_is_that_of_the_detection(dialog):
+    assert dialog.value_max_rejected.text() == "fewer than half of the frames"
+    dialog.state.detection = "winsorized"
+    assert dialog.value_max_rejected.text() == "as many frames as the test finds"
+    dialog.state.detection = "ccd"
+    assert dialog.value_max_rejected.text() == "fewer than half of the frames"
 
 
 def test_one_side_can_be_switched_off(dialog):
@@ -83,12 +126,32 @@ def test_one_side_can_be_switched_off(dialog):
     assert not dialog.button_run.isEnabled()
 
 
+@pytest.mark.parametrize("option", [*DETECTIONS, *REPAIRS])
+def test_settings_are_shown_and_used_only_where_they_have_a_part(dialog, option):
+    state = dialog.state
+    state.centre, state.maxiters, state.scale_noise = "mean", 3, 0.01
+    state.constant, state.add_noise, state.seed = 9.0, True, 4
+    setattr(state, "detection" if option in DETECTIONS else "repair", option)
+    default, settings = CleanSettings(), state.settings()
+    for widget, where, values in (
+        (dialog.combosel_centre, {"sigma"}, {"centre": "mean"}),
+        (dialog.value_maxiters, {"sigma", "mad", "winsorized"}, {"maxiters": 3}),
+        (dialog.value_scale_noise, {"ccd"}, {"scale_noise": 0.01}),
+        (dialog.value_constant, {"constant"}, {"constant": 9.0}),
+        (dialog.bool_add_noise, {"median", "mean"}, {"add_noise": True, "seed": 4}),
+    ):
+        used = not where.isdisjoint({state.detection, state.repair})
+        assert widget.isVisible() == used
+        for name, value in values.items():
+            assert getattr(settings, name) == (value if used else getattr(default, name))
+
+
 def test_values_are_enabled_only_where_they_are_used(dialog):
-    assert not dialog.value_constant.isEnabled()
     assert not dialog.value_gain.isEnabled()
-    dialog.state.repair = "constant"
+    assert not dialog.value_seed.isEnabled()
+    dialog.state.add_noise = True
+    assert dialog.value_seed.isEnabled()
     dialog.state.noise = "given"
-    assert dialog.value_constant.isEnabled()
     assert dialog.value_gain.isEnabled()
     assert dialog.value_readnoise.isEnabled()
     dialog.state.repair = "none"
@@ -98,23 +161,34 @@ def test_values_are_enabled_only_where_they_are_used(dialog):
 
 
 def test_restore_defaults_and_nothing_is_remembered(application, dialog, cube):
-    for state in (dialog.state,):
-        state.detection = "sigma"
-        state.high_bright = 9.0
-        state.grow = 3
-        state.max_rejected = 2
-        state.noise = "given"
-        state.gain = 2.0
-        state.repair = "zero"
-        state.outputs = ("map",)
-        state.axis = 2
+    state = dialog.state
+    state.detection = "sigma"
+    state.high_bright = 9.0
+    state.centre = "mean"
+    state.maxiters = 0
+    state.scale_noise = 0.1
+    state.grow = 3
+    state.max_rejected = 2
+    state.min_frames = 1
+    state.noise = "given"
+    state.gain = 2.0
+    state.repair = "zero"
+    state.constant = 1.0
+    state.add_noise = True
+    state.seed = 5
+    state.outputs = ("map",)
+    state.axis = 2
     second = clean_from_menu(application.session, application.data_collection)
     assert second.state.settings() == CleanSettings()
     assert second.state.chosen_outputs() == tuple(OUTPUTS)
     dialog.button_defaults.click()
-    assert dialog.state.settings() == CleanSettings()
-    assert dialog.state.noise == "set"
-    assert dialog.state.chosen_outputs() == tuple(OUTPUTS)
+    assert not dialog.bool_add_noise.isChecked()
+    # each of them uses some of the settings that are not shown now
+    for detection, repair in (("noise", "median"), ("sigma", "mean"), ("ccd", "constant")):
+        state.detection, state.repair = detection, repair
+        assert state.settings() == CleanSettings(detection, repair=repair)
+    assert state.noise == "set"
+    assert state.chosen_outputs() == tuple(OUTPUTS)
     assert dialog.state.axis == 2  # what is cleaned is no setting
 
 
@@ -414,9 +488,10 @@ def test_a_set_that_is_not_registered_is_said_with_the_result(application, dialo
 
 def test_the_dialog_says_what_to_raise_and_lower(application, cube):
     dialog = CleanDialog(application.session)
-    for name in ("high_bright", "low_bright", "grow", "max_rejected", "gain", "readnoise"):
+    numbers = ("high_bright", "low_bright", "grow", "max_rejected", "min_frames", "maxiters", "scale_noise")
+    for name in (*numbers, "gain", "readnoise"):
         tip = getattr(dialog, f"value_{name}").toolTip().lower()
         assert "raise" in tip
         assert "lower" in tip or "0 " in tip
-    for name in ("data", "attribute", "axis", "detection", "noise", "normalize", "repair"):
+    for name in ("data", "attribute", "axis", "detection", "centre", "noise", "normalize", "repair"):
         assert getattr(dialog, f"combosel_{name}").toolTip()

@@ -67,6 +67,8 @@ def _parser():
 
     clean = commands.add_parser(
         "clean",
+        formatter_class=_Help,
+        usage="%(prog)s FRAMES [FRAMES ...] -o DIR [options]",
         help="clean a set of FITS files",
         description="Clean a set: writes every frame repaired, its mask, the rejection map, and the events and the "
         "summary as tables.",
@@ -110,23 +112,35 @@ def _parser():
     return parser
 
 
+class _Help(argparse.HelpFormatter):
+    """Keeps the lines of a text apart, so that every choice begins one."""
+
+    def _split_lines(self, text, width):
+        return [part for line in text.splitlines() for part in super(_Help, self)._split_lines(line, width)]
+
+
 def _add_setting(group, field, text):
     options = {"default": argparse.SUPPRESS, "dest": field.name}
+    default = field.default
+    text = _for_command_line(text).replace("None =", "Not given =" if default is None else "none =")
     choices = _CHOICES.get(field.name)
     if choices:
-        text = "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
-        options["choices"] = tuple(choices)
+        text += "".join(f"\n{name}: {meaning}" for name, meaning in choices.items())
+        options["choices"], options["metavar"] = tuple(choices), "NAME"
     elif field.type is bool:
         options["action"] = argparse.BooleanOptionalAction
+        default = "on" if default else "off"
     else:
         kinds = typing.get_args(field.type) or (field.type,)
         if any(typing.get_origin(kind) is tuple for kind in kinds):
             options["type"], options["metavar"] = _numbers, "BRIGHT[,DARK]"
+        elif int in kinds and default is not None and len(kinds) > 1:
+            options["type"], options["metavar"] = _count_or_none, "N|none"
         else:
             options["type"] = next(kind for kind in kinds if kind in (int, float))
             options["metavar"] = "N" if options["type"] is int else "VALUE"
-    if field.default is not None:
-        text += f" (default {field.default})"
+    if default is not None:
+        text += f"{chr(10) if choices else ' '}(default {default})"
     options["help"] = text.replace("%", "%%")
     group.add_argument("--" + field.name.replace("_", "-"), **options)
 
@@ -137,8 +151,15 @@ def _documented(cls):
     texts = {}
     for entry in re.split(r"\n(?=\w)", lines):
         head, _, body = entry.partition("\n")
-        texts[head.split(" :")[0]] = re.sub(r"[`*]", "", " ".join(body.split()))
+        texts[head.split(" :")[0]] = " ".join(body.split())
     return texts
+
+
+def _for_command_line(text):
+    """A text of the docstring in the words of the command line: options for fields, these for the choices below."""
+    text = re.sub(r"`+(\w+)='(\w+)'`+", r"`\1` \2", text)
+    text = re.sub(r"(?<!`)`([a-z_]+)`", lambda found: "--" + found[1].replace("_", "-"), text)
+    return re.sub(r"[`*']", "", re.sub("`[A-Z]+`", "these", text))
 
 
 def _numbers(text):
@@ -147,6 +168,13 @@ def _numbers(text):
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor numbers with a comma between them") from None
     return values[0] if len(values) == 1 else values
+
+
+def _count_or_none(text):
+    try:
+        return None if text.lower() == "none" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, nor 'none'") from None
 
 
 # --- what is done ----------------------------------------------------------------------------------------------------

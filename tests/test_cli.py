@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,7 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from glue_cleanset import cli
-from glue_cleanset.core.settings import DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 HITS = [(0, 10, 20), (1, 30, 5), (2, 30, 6), (4, 50, 40)]
@@ -82,6 +83,18 @@ def test_settings_reach_the_core(folder, tmp_path, monkeypatch):
     assert seen["names"] == ("f3", "f1")
     assert seen["gain"] == 2
     assert seen["readnoise"] == (5, 6)
+    run(
+        *("clean", folder, "-o", tmp_path / "out", "--detection", "sigma", "--centre", "mean", "--maxiters", "none"),
+        *("--min-frames", "2", "--add-noise", "--seed", "3"),
+    )
+    assert seen["settings"] == CleanSettings(
+        "sigma", centre="mean", maxiters=None, min_frames=2, add_noise=True, seed=3
+    )
+    run(
+        *("clean", folder, "-o", tmp_path / "out", "--detection", "ccd", "--scale-noise", "0.02", "--maxiters", "7"),
+        "--no-add-noise",
+    )
+    assert seen["settings"] == CleanSettings("ccd", scale_noise=0.02, maxiters=7)
     run("clean", folder, "-o", tmp_path / "out")
     assert seen["settings"] == CleanSettings()
     assert seen["gain"] is seen["readnoise"] is None
@@ -94,12 +107,15 @@ def test_help_comes_from_the_settings(capsys):
     with pytest.raises(SystemExit) as stop:
         run("clean", "--help")
     assert stop.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr().out
+    text = " ".join(printed.split())
     for field in fields(CleanSettings):
-        assert f"--{field.name.replace('_', '-')} " in text
-    for choices in (DETECTIONS, NORMALIZATIONS, REPAIRS):
+        assert re.search(f"^  --{field.name.replace('_', '-')}[ ,]", printed, re.MULTILINE)
+    for choices in (DETECTIONS, NORMALIZATIONS, REPAIRS, CENTRES):
         for name, meaning in choices.items():
-            assert f"{name}: {meaning}"[:40] in text
+            assert re.search(f"^ +{name}: ", printed, re.MULTILINE)
+            assert f"{name}: {meaning}" in text
+    assert not re.search(r"`|=['\"]|None|True|False|[A-Z]{7}", text.split("settings:")[1])  # not the words of a script
     assert "Raise it when noise is rejected" in text
     assert f"(default {CleanSettings.repair})" in text
 
@@ -109,6 +125,7 @@ def test_help_comes_from_the_settings(capsys):
     [
         (["{set}", "-o", "{out}", "--repair", "magic"], "invalid choice: 'magic'"),
         (["{set}", "-o", "{out}", "--high", "a,b"], "'a,b' is not a number"),
+        (["{set}", "-o", "{out}", "--maxiters", "2.5"], "'2.5' is not a whole number, nor 'none'"),
         (["{set}"], "required: -o/--out"),
         ([], "required: FRAMES"),
     ],

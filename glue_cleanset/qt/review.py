@@ -14,7 +14,7 @@ __all__ = ["open_review", "show_limits"]
 
 # room around an image for its tick labels [inch]: left, right, bottom, top
 MARGINS = (0.5, 0.12, 0.3, 0.12)
-WORLD_MARGINS = (0.75, 0.12, 0.35, 0.12)
+SKY_MARGINS = (0.75, 0.12, 0.35, 0.12)
 LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 80  # [screen pixels]
 SAMPLE = 1_000_000
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
@@ -139,11 +139,13 @@ def _tile(application, viewers, tables, ratio):
     """The images side by side, as high as their `ratio` (ny / nx) wants, the tables in the rest."""
     area = application.current_tab.viewport()
     QtWidgets.QApplication.processEvents()  # the tab gets its size
-    world = any(viewer.state.reference_data.coords is not None for viewer in viewers)
+    coords = [viewer.state.reference_data.coords for viewer in viewers]
+    # the sky has longer labels than pixels have
+    sky = any(any(known.world_axis_physical_types) for known in coords if known is not None)
     _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT)
     for viewer in viewers:
         viewer.state.x_axislabel = viewer.state.y_axislabel = ""
-        viewer.axes.resizer.margins = WORLD_MARGINS if world else MARGINS
+        viewer.axes.resizer.margins = SKY_MARGINS if sky else MARGINS
     QtWidgets.QApplication.processEvents()
 
     canvas = viewers[0].figure.canvas

@@ -1,27 +1,27 @@
-"""World coordinates of a cube of frames: the sky of one frame, and the number of the frame."""
+"""World coordinates of a cube of frames: the sky or the pixels of one frame, and the number of the frame."""
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from glue.core.coordinates import Coordinates
+from glue.core.coordinates import Coordinates, IdentityCoordinates
 
 __all__ = ["FrameCoordinates"]
 
 
 class FrameCoordinates(Coordinates):
-    """The WCS of an image for every frame of a cube (frame, y, x), the frames counted from 1.
+    """The WCS of an image for every frame of a cube (frame, y, x), the frames counted from 1 as in the tables.
 
     Not an astropy WCS of three axes: that refuses SIP distortion, and glue's sessions would drop it.
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
-        Two axes. Distortion by SIP is kept; by lookup tables it is lost in sessions.
+    wcs : astropy.wcs.WCS, optional
+        Two axes. Distortion by SIP is kept; by lookup tables it is lost in sessions. None = the pixels, from 0.
     """
 
-    def __init__(self, wcs):
+    def __init__(self, wcs=None):
         super().__init__(pixel_n_dim=3, world_n_dim=3)
-        self.wcs = wcs
+        self.wcs = IdentityCoordinates(2) if wcs is None else wcs
 
     def pixel_to_world_values(self, x, y, frame):
         """Sky position and frame number of pixels, all 0-based, x first."""
@@ -55,11 +55,13 @@ class FrameCoordinates(Coordinates):
         """Names of the world axes; glue needs one for each."""
         known = {"pos.eq.ra": "right ascension", "pos.eq.dec": "declination"}
         types = self.wcs.world_axis_physical_types
-        return [known.get(t, t or f"world {i}") for i, t in enumerate(types, start=1)] + ["frame"]
+        return [known.get(t, t or axis) for t, axis in zip(types, "xy", strict=True)] + ["frame"]
 
     def __gluestate__(self, context):
-        return {"header": self.wcs.to_header(relax=True).tostring(sep="\n")}
+        sky = isinstance(self.wcs, WCS)
+        return {"header": self.wcs.to_header(relax=True).tostring(sep="\n") if sky else None}
 
     @classmethod
     def __setgluestate__(cls, record, context):
-        return cls(WCS(fits.Header.fromstring(record["header"], sep="\n")))
+        header = record["header"]
+        return cls(None if header is None else WCS(fits.Header.fromstring(header, sep="\n")))

@@ -197,7 +197,7 @@ def _label(path, files):
 
 
 def _cube(frames, label, cls):
-    cube = cls(label=label, coords=None if frames.wcs is None else FrameCoordinates(frames.wcs))
+    cube = cls(label=label, coords=FrameCoordinates(frames.wcs))
     cube.add_component(Component(frames.frames, units=frames.unit), "image")
     if frames.mask is not None:
         cube.add_component(Component(np.asarray(frames.mask).astype(np.uint8)), "mask")

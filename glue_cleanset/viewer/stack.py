@@ -7,6 +7,7 @@ from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
 from ..io.keywords import frame_facts
+from .coords import FrameCoordinates
 
 __all__ = ["header_noise", "image_set_from_cube", "stack_images"]
 
@@ -147,7 +148,7 @@ def stack_images(images, attributes=None):
     values = np.stack([image.get_data(cid) for image, cid in zip(images, attributes, strict=True)])
     units = {image.get_component(cid).units for image, cid in zip(images, attributes, strict=True)}
     labels = {cid.label for cid in attributes}
-    cube = Data(label=f"{images[0].label} … {images[-1].label}")
+    cube = Data(label=f"{images[0].label} … {images[-1].label}", coords=FrameCoordinates())
     cube.add_component(
         Component(values, units=units.pop() if len(units) == 1 else ""), labels.pop() if len(labels) == 1 else "image"
     )

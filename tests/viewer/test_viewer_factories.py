@@ -205,8 +205,19 @@ class TestSky:
         viewer.figure.canvas.draw()
         assert viewer.state.x_axislabel == "Right Ascension"
 
-    def test_no_sky_no_coordinates(self, fits_cube):
-        assert factories.image_set(str(fits_cube)).coords is None
+    def test_without_a_sky_pixels_and_the_number_of_the_frame(self, app, fits_cube):
+        data = factories.image_set(str(fits_cube))
+        pixel = np.array([1.0, 9]), np.array([2.0, 7]), np.array([0.0, 3])
+        world = data.coords.pixel_to_world_values(*pixel)
+        np.testing.assert_array_equal(world, [[1, 9], [2, 7], [1, 4]])
+        np.testing.assert_array_equal(data.coords.world_to_pixel_values(*world), pixel)
+        assert [cid.label for cid in data.world_component_ids] == ["Frame", "Y", "X"]
+        for cid, values in zip(data.world_component_ids, np.indices(data.shape), strict=True):
+            np.testing.assert_array_equal(data[cid], values + (cid.label == "Frame"))
+        app.data_collection.append(data)
+        viewer = app.new_data_viewer(SimpleImageViewer, data)
+        viewer.figure.canvas.draw()
+        assert (viewer.state.x_axislabel, viewer.state.y_axislabel) == ("X", "Y")
 
 
 # so few pixels of pure noise hardly tell their noise; that is not the point here

@@ -126,6 +126,8 @@ def test_a_stack_of_images(app, reopen):
     assert subset_of(again, right)[..., 10:].all()
     assert not subset_of(again, right)[..., :10].any()
     assert again.meta["frame names"] == [f"night{i}" for i in range(5)]
+    assert [cid.label for cid in again.world_component_ids] == ["Frame", "Y", "X"]
+    assert again["Frame"][:, 3, 4].tolist() == [1, 2, 3, 4, 5]
     assert find_attached(collection)[0].cube is again
 
 

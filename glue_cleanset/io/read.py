@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet
 from .keywords import GAIN, READNOISE, frame_facts
+from .names import distinct, listed
 
 __all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
 
@@ -92,10 +93,9 @@ class FitsImageSet(ImageSet):
             value = np.array(self.facts[column])
             missing = [name for name, v in zip(self.names, value, strict=True) if not np.isfinite(v)]
             if missing:
-                listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
                 raise ValueError(
-                    f"the header gives no {column} for {listed} (none of {', '.join(keys)} is a positive number); "
-                    "give gain and readnoise, or let them be found from the set"
+                    f"the header gives no {column} for {listed(missing)} (none of {', '.join(keys)} is a positive "
+                    "number); give gain and readnoise, or let them be found from the set"
                 )
             values.append(value)
         return tuple(values)
@@ -292,12 +292,12 @@ def frame_stem(path):
 
 
 def _unique_names(frames):
-    """What the frames are called, in tables and in the names of files: each its own, also where case does not count."""
+    """What the frames are called, in tables and in the names of files."""
     count = Counter(f.path for f in frames)
     hdus = defaultdict(set)
     for f in frames:
         hdus[f.path].add(f.hdu)
-    names, taken = [], set()
+    names = []
     for f in frames:
         name = frame_stem(f.path)
         if len(hdus[f.path]) > 1:
@@ -305,13 +305,8 @@ def _unique_names(frames):
             name += f"_{re.sub('[^A-Za-z0-9+-]', '', f.extname)}{f.hdu}"
         if f.plane is not None:
             name += f"_{f.plane + 1:0{len(str(count[f.path]))}d}"
-        unique, k = name, 1
-        while unique.casefold() in taken:
-            k += 1
-            unique = f"{name}_{k}"
-        taken.add(unique.casefold())
-        names.append(unique)
-    return names
+        names.append(name)
+    return distinct(names)
 
 
 # --- which images of a file ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
+from .names import distinct, listed
 
 __all__ = ["check_output", "write_result"]
 
@@ -53,8 +54,9 @@ def check_output(image_set, outdir, *, overwrite=False):
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
     there = [path for path in paths if path.exists() or path.is_symlink()]
     if there and not overwrite:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise FileExistsError(f"{there[0]}{more} exists already; choose another output folder, or allow to overwrite")
+        raise FileExistsError(
+            f"{listed(there, most=1)} exists already; choose another output folder, or allow to overwrite"
+        )
 
     folder = outdir
     while not folder.exists():
@@ -139,16 +141,7 @@ def write_result(result, image_set, outdir, *, overwrite=False):
 
 def _bases(names):
     """Names of files from names of frames: no second _crclean on a frame cleaned before, no character that hurts."""
-    bases, taken = [], set()
-    for name in names:
-        base = re.sub(r"[^\w.+,=-]+", "_", name.removesuffix("_crclean")).lstrip(".") or "frame"
-        unique, k = base, 1
-        while unique.casefold() in taken:
-            k += 1
-            unique = f"{base}_{k}"
-        taken.add(unique.casefold())
-        bases.append(unique)
-    return bases
+    return distinct(re.sub(r"[^\w.+,=-]+", "_", name.removesuffix("_crclean")).lstrip(".") or "frame" for name in names)
 
 
 def _provenance(header, result, image_set, i):

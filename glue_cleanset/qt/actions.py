@@ -4,6 +4,7 @@ from glue.core import Data
 from qtpy import QtWidgets
 
 from glue_cleanset.viewer.attach import find_attached
+from glue_cleanset.viewer.stack import check_images
 
 __all__ = ["clean_from_menu", "clean_layers", "find_session", "review_from_menu", "review_layer"]
 
@@ -92,18 +93,6 @@ def _review(session, attached):
 
 def is_cube(data):
     return isinstance(data, Data) and data.ndim == 3
-
-
-def check_images(images):
-    shapes = "; ".join(f"{image.label} is {image.shape}" for image in images)
-    if any(image.ndim != 2 for image in images):
-        raise ValueError(f"Select one cube (frame, y, x), or several 2-D images of one shape: {shapes}.")
-    if len(images) == 1:
-        raise ValueError(
-            f"{images[0].label} is one image; one frame cannot be compared with itself. Select several images."
-        )
-    if len({image.shape for image in images}) > 1:
-        raise ValueError(f"Images differ in shape: {shapes}; register or crop them first.")
 
 
 def find_session(data_collection):

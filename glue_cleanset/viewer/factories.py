@@ -206,6 +206,5 @@ def _cube(frames, label, cls):
     cube.meta[NAMES] = list(frames.names)
     for column, key in FACTS.items():
         cube.meta[key] = np.asarray(frames.facts[column]).tolist()
-    cube.meta["unit"] = frames.unit
     cube.meta["frame sources"] = [[str(file), hdu, plane] for file, hdu, plane in frames.sources]
     return cube

@@ -7,9 +7,10 @@ from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
 from ..io.keywords import frame_facts
+from ..io.names import listed
 from .coords import FrameCoordinates
 
-__all__ = ["header_noise", "image_set_from_cube", "stack_images"]
+__all__ = ["check_images", "header_noise", "image_set_from_cube", "stack_images"]
 
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
 NAMES = "frame names"
@@ -102,10 +103,39 @@ def header_noise(data):
         bad = np.flatnonzero(~(values > 0))
         if bad.size:
             names = _per_frame(data, NAMES) or [f"frame {i}" for i in range(1, len(values) + 1)]
-            missing = ", ".join(str(names[i]) for i in bad[:5]) + (f" and {bad.size - 5} more" if bad.size > 5 else "")
+            missing = listed([names[i] for i in bad])
             raise ValueError(f"no {name} in the header of {missing}; give it, or let it be found from the set")
         noise.append(values)
     return tuple(noise)
+
+
+def check_images(images):
+    """See whether images make a set, without a look at their pixels.
+
+    Parameters
+    ----------
+    images : list of glue.core.Data
+
+    Raises
+    ------
+    ValueError
+        Where they are not at least two images (y, x) of one shape.
+    """
+    for image in images:
+        if not isinstance(image, BaseData) or image.ndim != 2:
+            what = f"has the shape {image.shape}" if isinstance(image, BaseData) else "is no data"
+            raise ValueError(
+                f"{getattr(image, 'label', image)} {what}; select several images (y, x) of one shape, "
+                "or one cube (frame, y, x)"
+            )
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} image selected; one frame cannot be compared with itself, select at least 2")
+    for image in images[1:]:
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"images differ in shape: {images[0].label} is {images[0].shape}, {image.label} is {image.shape}; "
+                "register or crop them first"
+            )
 
 
 def stack_images(images, attributes=None):
@@ -129,17 +159,7 @@ def stack_images(images, attributes=None):
         Where the images do not make a set.
     """
     images = list(images)
-    if len(images) < 2:
-        raise ValueError(f"{len(images)} image selected; one frame cannot be compared with itself, select at least 2")
-    for image in images:
-        if not isinstance(image, BaseData) or image.ndim != 2:
-            what = f"has the shape {image.shape}" if isinstance(image, BaseData) else "is no data"
-            raise ValueError(f"{getattr(image, 'label', image)} {what}; select images (y, x) of one shape, or one cube")
-        if image.shape != images[0].shape:
-            raise ValueError(
-                f"images differ in shape: {images[0].label} is {images[0].shape}, {image.label} is {image.shape}; "
-                "register or crop them first"
-            )
+    check_images(images)
     if attributes is None:
         attributes = [_first_numbers(image) for image in images]
     elif len(attributes) != len(images):

@@ -124,10 +124,10 @@ def test_images_whose_attributes_have_other_names(application, frames, quick_cor
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([(4, 5), (4, 6)], "Images differ in shape: data 1 is (4, 5); data 2 is (4, 6); register or crop"),
+        ([(4, 5), (4, 6)], "images differ in shape: data 1 is (4, 5), data 2 is (4, 6); register or crop"),
         ([(4, 5)], "one frame cannot be compared with itself"),
-        ([(7,)], "Select one cube (frame, y, x), or several 2-D images of one shape: data 1 is (7,)"),
-        ([(3, 4, 5), (3, 4, 5)], "Select one cube"),
+        ([(7,)], "data 1 has the shape (7,); select several images (y, x) of one shape, or one cube (frame, y, x)"),
+        ([(3, 4, 5), (3, 4, 5)], "or one cube"),
     ],
 )
 def test_a_selection_that_is_no_set_is_refused(application, shapes, message):

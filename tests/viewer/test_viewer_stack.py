@@ -164,7 +164,10 @@ def test_attributes_to_stack():
             [Data(flux=np.ones((3, 4)), label="a"), Data(flux=np.ones((4, 3)), label="b")],
             r"images differ in shape: a is \(3, 4\), b is \(4, 3\); register or crop them first",
         ),
-        ([Data(flux=np.ones((3, 4))), Data(flux=np.ones(3), label="t")], r"t has the shape \(3,\); select images"),
+        (
+            [Data(flux=np.ones((3, 4))), Data(flux=np.ones(3), label="t")],
+            r"t has the shape \(3,\); select several images",
+        ),
         ([Data(flux=np.ones((3, 4))), None], "None is no data"),
     ],
 )

@@ -1,7 +1,5 @@
 """Which pixels of which frames are outliers: reference, significance, flags."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +8,7 @@ from scipy import ndimage, stats
 
 from . import kernels
 from .noise import structure_above_noise, survival_factor
+from .threads import in_threads
 
 __all__ = ["Outliers", "find_outliers"]
 
@@ -130,21 +129,7 @@ class _Rows:
 
     def work(self, function, progress=None, begin=0.0, end=0.0):
         """function(y0, y1) for each piece, on all cores."""
-        blocks = self.blocks()
-        with ThreadPoolExecutor(_cores()) as pool:
-            tasks = [pool.submit(function, *block) for block in blocks]
-            try:
-                for done, task in enumerate(tasks, start=1):
-                    task.result()
-                    if progress is not None:
-                        progress(begin + (end - begin) * done / len(blocks))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        in_threads(function, self.blocks(), progress and (lambda share: progress(begin + (end - begin) * share)))
 
 
 def _look_around(rows, noise, normalization, progress):
@@ -173,12 +158,19 @@ def _look_around(rows, noise, normalization, progress):
         structure[y0:y1] = structure_above_noise(spread, variance, n)
 
     rows.work(second, progress, 0.4, 0.45)
-    inflation = ndimage.uniform_filter(local, 3, mode="nearest")
-    plain = structure == 0
     # what noise alone gives; more only where the sky itself shows more
-    typical = _sky(inflation[plain] if np.count_nonzero(plain) > 100 else inflation)
-    inflation /= max(typical, _scatter_of_noise(n, drop))
-    np.maximum(inflation, 1, out=inflation)
+    thin = slice(None, None, max(1, median.size // 100_000))
+    values = local.reshape(-1)[thin]
+    plain = structure.reshape(-1)[thin] == 0
+    typical = max(np.median(values[plain] if plain.sum() > 100 else values), _scatter_of_noise(n, drop))
+    inflation = np.empty((ny, nx), rows.dtype)
+
+    def third(y0, y1):
+        a, b = max(y0 - 1, 0), min(y1 + 1, ny)
+        mean = ndimage.uniform_filter(local[a:b], 3, mode="nearest")[y0 - a : y1 - a]
+        np.maximum(mean / rows.dtype.type(typical), 1, out=inflation[y0:y1])
+
+    rows.work(third)
     if n == 2:
         # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
         inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
@@ -316,7 +308,7 @@ def _measure(rows, inflation, structure, rejected):
     frame, row, column = np.unravel_index(index, rejected.shape)
     median, mean, noise, missing, survivors = measured
     scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
-    value = rows.image_set.frames.reshape(-1)[index].astype(float)
+    value = rows.image_set.frames[frame, row, column].astype(float)
     z = (value - (origin + gy * row + gx * column)) / scale
     significance = np.where(z == mean, 0, (z - mean) / noise)
     return (index, median, mean, (z - mean) * scale, significance, missing * scale), survivors

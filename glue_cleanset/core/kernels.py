@@ -21,6 +21,8 @@ _inline = numba.njit(**_OPTIONS, inline="always")
 
 # a neighbour's neighbour counts for less in the joint test
 SECOND = 0.15
+# so many pixels are passed over at once where none of them stands out
+_STEP = 32
 
 
 @_jit
@@ -188,45 +190,51 @@ def _significance(
     frames, row, top, x0, x1, model, keep, median, inflation, structure, work, significance, left, reference
 ):
     """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
-    there; `left` counts the frames that do not. Results begin at element 0."""
+    there; `left` counts the frames that do not. Results begin at element 0, those of `significance` at 1: it has a rim.
+    """
     n = len(frames)
     scale, origin, gy, gx, va, vb, vc, vmin = model
     dtype = frames.dtype.type
-    width = x1 - x0
-    r, u, weight, mean = work[0], work[1], work[2, 0, :width], work[2, 1, :width]
-    m, factor, light = median[x0:x1], inflation[x0:x1], structure[x0:x1]
-    weight[:] = 0
-    mean[:] = 0
-    left[:width] = 0
-    for i in range(n):
-        ri, ui, source = r[i, :width], u[i, :width], frames[i, row, x0:x1]
-        s, a, b, c, floor = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i]
-        o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
+    tiny = dtype(1e-30)
+    piece = work.shape[2]
+    for begin in range(x0, x1, piece):
+        width = min(piece, x1 - begin)
+        at = begin - x0
+        weight, mean = work[2, 0, :width], work[2, 1, :width]
+        m, factor = median[begin : begin + width], inflation[begin : begin + width]
+        light, out = structure[begin : begin + width], left[at : at + width]
+        weight[:] = 0
+        mean[:] = 0
+        out[:] = 0
+        for i in range(n):
+            ri, ui, source = work[0, i, :width], work[1, i, :width], frames[i, row, begin : begin + width]
+            s, a, b, c, floor = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i]
+            o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(begin), gx[i]
+            for x in range(width):
+                d = (source[x] - (o + g * dtype(x))) * s - m[x]
+                v = _variance(a, b, c, floor, m[x], factor[x], light[x])
+                survives = d * d <= keep * v
+                w = dtype(1) / v
+                ri[x] = d
+                # the sign tells whether the frame is part of the mean
+                ui[x] = w if survives else -w
+                weight[x] += w if survives else dtype(0)
+                mean[x] += w * d if survives else dtype(0)
+                out[x] += dtype(0) if survives else dtype(1)
         for x in range(width):
-            d = (source[x] - (o + g * dtype(x))) * s - m[x]
-            v = _variance(a, b, c, floor, m[x], factor[x], light[x])
-            survives = d * d <= keep * v
-            w = dtype(1) / v
-            ri[x] = d
-            # the sign tells whether the frame is part of the mean
-            ui[x] = w if survives else -w
-            weight[x] += w if survives else dtype(0)
-            mean[x] += w * d if survives else dtype(0)
-            left[x] += dtype(0) if survives else dtype(1)
-    for x in range(width):
-        mean[x] = mean[x] / weight[x] if weight[x] > 0 else dtype(0)
-        reference[x] = m[x] + mean[x]
-    for i in range(n):
-        ri, ui, sig = r[i, :width], u[i, :width], significance[i]
-        for x in range(width):
-            # (r - mean of the others) / sqrt(own variance + variance of that mean), multiplied out
-            w = np.abs(ui[x])
-            others = weight[x] - ui[x] if ui[x] > 0 else weight[x] + w
-            factor2 = w * weight[x] / others
-            value = (ri[x] - mean[x]) * np.sqrt(factor2)
-            # nothing but rounding is left where a frame stands alone
-            fine = (others > dtype(1e-4) * weight[x]) & (weight[x] > 0) & (np.abs(value) < np.inf)
-            sig[x] = value if fine else dtype(0)
+            weight[x] = weight[x] if weight[x] > tiny else tiny
+            mean[x] = mean[x] / weight[x]
+            reference[at + x] = m[x] + mean[x]
+        for i in range(n):
+            ri, ui, sig = work[0, i, :width], work[1, i, :width], significance[i, at + 1 : at + 1 + width]
+            for x in range(width):
+                # (r - mean of the others) / sqrt(own variance + variance of that mean), multiplied out
+                w = np.abs(ui[x])
+                others = weight[x] - ui[x] if ui[x] > 0 else weight[x] + w
+                value = (ri[x] - mean[x]) * np.sqrt(w * weight[x] / others)
+                # nothing but rounding is left where a frame stands alone, and nothing at all where none survives
+                fine = (others > dtype(1e-4) * weight[x]) & (weight[x] > tiny) & (np.abs(value) < np.inf)
+                sig[x] = value if fine else dtype(0)
 
 
 @_jit
@@ -257,9 +265,9 @@ def _significance_again(frames, row, top, x, model, median, inflation, structure
 
 
 @_jit
-def _outlier(above, centre, below, x, high, low, joint, cap):
-    """Is pixel x of the row `centre` of one frame an outlier? Rows of significance, with a rim."""
-    s = centre[x]
+def _outlier(ring, y, i, x, high, low, joint, cap):
+    """Is pixel x of row y of frame i an outlier? `ring` holds rows of significance with a rim, row y at y % 5."""
+    s = ring[y % 5, i, x]
     if s > low[0]:
         sign, side = 1, 0
     elif s < -low[1]:
@@ -270,16 +278,25 @@ def _outlier(above, centre, below, x, high, low, joint, cap):
     if s > high[side]:
         return True
     first, second = s * 0, s * 0
-    for k in range(9):
-        if k == 4:
-            continue
-        line = above if k < 3 else centre if k < 6 else below
-        v = min(sign * line[x + k % 3 - 1], cap[side])
-        if v > first:
-            first, second = v, first
-        elif v > second:
-            second = v
-    return s + first + centre.dtype.type(SECOND) * second > joint[side]
+    for dy in range(-1, 2):
+        line = ring[(y + dy) % 5, i]
+        for dx in range(-1, 2):
+            # the pixel itself is no neighbour; written without branches
+            v = min(sign * line[x + dx], cap[side]) if dx != 0 or dy != 0 else s * 0
+            second = max(second, min(first, v))
+            first = max(first, v)
+    return s + first + ring.dtype.type(SECOND) * second > joint[side]
+
+
+@numba.njit(**{**_OPTIONS, "fastmath": True})
+def _stand_out(significance, begin, end, bright, dark, some):
+    """For each _STEP pixels from `begin` on: is any of them above `bright` or below `dark`?"""
+    for k in range((end - begin + _STEP - 1) // _STEP):
+        first = begin + k * _STEP
+        highest, lowest = significance[first], significance[first]
+        for x in range(first, min(first + _STEP, end)):
+            highest, lowest = max(highest, significance[x]), min(lowest, significance[x])
+        some[k] = highest > bright or lowest < dark
 
 
 @_jit
@@ -295,86 +312,81 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
     """
     n, rows, nx = frames.shape
     # tiles whose rows stay in the cache
-    tile = min(max(65536 // n, 64), nx)
+    tile = min(max(16384 // n, 64), nx)
     wide = tile + 4
-    first = np.zeros((3, n, wide + 2), frames.dtype)
-    second = np.zeros((3, n, wide + 2), frames.dtype)
-    work = np.empty((3, max(n, 2), wide), frames.dtype)
-    left = np.zeros((3, wide), frames.dtype)
+    bright, dark = low[0], -low[1]
+    # five rows of significance with a rim of zeros: the newest two are of the first pass, the others of the second
+    ring = np.zeros((5, n, wide + 2), frames.dtype)
+    means = np.empty((5, wide), frames.dtype)
+    left = np.zeros((5, wide), frames.dtype)
+    work = np.empty((3, max(n, 2), 256), frames.dtype)
     found = np.zeros((n, wide), np.bool_)
-    some = np.zeros(wide, np.bool_)
-    means = np.empty((3, wide), frames.dtype)
+    changed, changed_now = np.zeros(wide, np.bool_), np.zeros(wide, np.bool_)
+    again = np.empty((n, wide), frames.dtype)
+    some = np.empty(wide // _STEP + 1, np.bool_)
     for x0 in range(0, nx, tile):
         x1 = min(x0 + tile, nx)
-        # two more columns on either side, where there are any; column 0 of the rings is a rim
+        # two more columns on either side, where there are any; column 0 of the ring is the rim
         a, b = max(x0 - 2, 0), min(x1 + 2, nx)
         width = b - a
-        first[:] = 0
-        second[:] = 0
-        for row in range(row0 - 2, row1 + 2):
-            here = first[row % 3]
-            if 0 <= row < rows:
-                _significance(
-                    frames,
-                    row,
-                    top,
-                    a,
-                    b,
-                    model,
-                    keep,
-                    median[row],
-                    inflation[row],
-                    structure[row],
-                    work,
-                    here[:, 1:],
-                    left[row % 3],
-                    means[row % 3],
-                )
+        ring[:] = 0
+        changed[:] = False
+        for row in range(row0 - 2, row1 + 3):
+            here = ring[row % 5]
+            if 0 <= row < min(rows, row1 + 2):
+                parts = median[row], inflation[row], structure[row]
+                _significance(frames, row, top, a, b, model, keep, *parts, work, here, left[row % 5], means[row % 5])
             else:
                 here[:] = 0
-                left[row % 3] = 0
+            # the first pass judges the row before; only then may the second change the row before that
             y = row - 1
-            if y >= row0 - 1:
-                above, centre, below = (first[(y - 1) % 3], first[y % 3], first[(y + 1) % 3])
-                again = second[y % 3]
-                some[:width] = left[y % 3, :width] > 0
+            judged = max(row0 - 1, 0) <= y < min(row1 + 1, rows)
+            for x in range(width):
+                if changed_now[x]:
+                    found[:, x] = False
+                    changed_now[x] = False
+            if judged:
                 for i in range(n):
-                    mine, ci, ai = found[i], centre[i], again[i]
-                    for x in range(width):
-                        s = ci[x + 1]
-                        ai[x + 1] = s
-                        mine[x] = False
-                        if (s > low[0] or s < -low[1]) and _outlier(
-                            above[i], ci, below[i], x + 1, high, low, joint, cap
-                        ):
-                            mine[x] = True
-                            some[x] = True
-                if 0 <= y < rows:
-                    for x in range(width):
-                        if some[x]:
-                            means[y % 3, x] = _significance_again(
-                                frames,
-                                y,
-                                top,
-                                a + x,
-                                model,
-                                median[y],
-                                inflation[y],
-                                structure[y],
-                                found[:, x],
-                                again[:, x + 1],
-                            )
-                    if row0 <= y < row1:
-                        reference[y, x0:x1] = means[y % 3, x0 - a : x1 - a]
-            y = row - 2
+                    ci = ring[y % 5, i]
+                    _stand_out(ci, 1, width + 1, bright, dark, some)
+                    for k in range((width + _STEP - 1) // _STEP):
+                        if some[k]:
+                            for x in range(1 + k * _STEP, min(1 + (k + 1) * _STEP, width + 1)):
+                                if ci[x] > bright or ci[x] < dark:
+                                    found[i, x - 1] = _outlier(ring, y, i, x, high, low, joint, cap)
+                                    changed_now[x - 1] |= found[i, x - 1]
+            for x in range(width):
+                if changed[x]:
+                    ring[(row - 2) % 5, :, x + 1] = again[:, x]
+                changed[x] = changed_now[x] or (judged and left[y % 5, x] > 0)
+            if judged:
+                for x in range(width):
+                    if changed[x]:
+                        means[y % 5, x] = _significance_again(
+                            frames,
+                            y,
+                            top,
+                            a + x,
+                            model,
+                            median[y],
+                            inflation[y],
+                            structure[y],
+                            found[:, x],
+                            again[:, x],
+                        )
+                if row0 <= y < row1:
+                    reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
+            y = row - 3
             if y >= row0:
-                above, centre, below = (second[(y - 1) % 3], second[y % 3], second[(y + 1) % 3])
                 for i in range(n):
-                    ci = centre[i]
-                    for x in range(x0 - a + 1, x1 - a + 1):
-                        s = ci[x]
-                        if (s > low[0] or s < -low[1]) and _outlier(above[i], ci, below[i], x, high, low, joint, cap):
-                            flags[i, y, a + x - 1] = True
+                    ci = ring[y % 5, i]
+                    begin, end = x0 - a + 1, x1 - a + 1
+                    _stand_out(ci, begin, end, bright, dark, some)
+                    for k in range((end - begin + _STEP - 1) // _STEP):
+                        if some[k]:
+                            for x in range(begin + k * _STEP, min(begin + (k + 1) * _STEP, end)):
+                                if ci[x] > bright or ci[x] < dark:
+                                    flags[i, y, a + x - 1] = _outlier(ring, y, i, x, high, low, joint, cap)
 
 
 @_jit
@@ -471,6 +483,69 @@ def measure(
         median[k] = m
         mean[k] = m + total / weight
         noise[k] = np.sqrt(_variance(va[i], vb[i], vc[i], vmin[i], m, inflation[y, x], structure[y, x]) + 1 / weight)
+
+
+@_jit
+def against_others(z, reference, scale, variance, terms, keep, residual, differences):
+    """Residual of each frame against the mean of the others that survive at the pixel (within `keep` variances of the
+    reference), in units of the frame, and the terms (T, N, M) of its variance, given those of one pixel; all (N, M)."""
+    n, columns = z.shape
+    w = np.empty(n)
+    parts = np.empty(len(terms))
+    for x in range(columns):
+        weight, mean = 0.0, 0.0
+        parts[:] = 0
+        for i in range(n):
+            r = z[i, x] - reference[x]
+            v = variance[i, x] / (scale[i] * scale[i])
+            w[i] = 1 / v if r * r <= keep * v else 0.0
+            if w[i] > 0:
+                weight += w[i]
+                mean += w[i] * r
+                for t in range(len(terms)):
+                    parts[t] += (w[i] / scale[i]) ** 2 * terms[t, i, x]
+        for i in range(n):
+            r = z[i, x] - reference[x]
+            others = weight - w[i]
+            if others > 1e-9 * weight and np.abs(r) < np.inf:
+                residual[i, x] = scale[i] * (r - (mean - (w[i] * r if w[i] > 0 else 0.0)) / others)
+                for t in range(len(terms)):
+                    own = (w[i] / scale[i]) ** 2 * terms[t, i, x]
+                    differences[t, i, x] = terms[t, i, x] + (scale[i] / others) ** 2 * (parts[t] - own)
+            else:
+                residual[i, x] = np.nan
+
+
+@_jit
+def variance_sums(residual, terms, theta, smallest, clip, normal, right):
+    """Sums of the weighted straight line residual^2 = theta * terms over what lies within `clip` variances."""
+    _, n, columns = terms.shape
+    normal[:] = 0
+    right[:] = 0
+    for i in range(n):
+        for x in range(columns):
+            y = residual[i, x] * residual[i, x]
+            t0, t1, t2, t3 = terms[0, i, x], terms[1, i, x], terms[2, i, x], terms[3, i, x]
+            expected = max(theta[0] * t0 + theta[1] * t1 + theta[2] * t2 + theta[3] * t3, smallest * t0)
+            if y <= clip * expected:
+                w = 1 / (expected * expected)
+                normal[0, 0] += w * t0 * t0
+                normal[0, 1] += w * t0 * t1
+                normal[0, 2] += w * t0 * t2
+                normal[0, 3] += w * t0 * t3
+                normal[1, 1] += w * t1 * t1
+                normal[1, 2] += w * t1 * t2
+                normal[1, 3] += w * t1 * t3
+                normal[2, 2] += w * t2 * t2
+                normal[2, 3] += w * t2 * t3
+                normal[3, 3] += w * t3 * t3
+                right[0] += w * t0 * y
+                right[1] += w * t1 * y
+                right[2] += w * t2 * y
+                right[3] += w * t3 * y
+    for k in range(4):
+        for j in range(k):
+            normal[k, j] = normal[j, k]
 
 
 # what `clip` does

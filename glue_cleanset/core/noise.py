@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from . import kernels
 from .normalize import stack_median
 
 __all__ = ["NoiseModel", "fit_noise", "structure_above_noise"]
@@ -106,13 +107,13 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     smooth = np.where(plain, sky, reference)
     s = scales[:, None]
     level = s * smooth + offsets[:, None]
-    light = np.broadcast_to(s * s * (smooth - sky) ** 2, z.shape)
-    terms = (np.ones_like(level), level, light, np.broadcast_to(s * s * structure, z.shape))
+    terms = np.empty((4, *z.shape))
+    terms[:] = np.ones_like(level), level, s * s * (smooth - sky) ** 2, s * s * structure
     # from above: all noise of the sky is that of its photons
     usual = np.mean(scales * sky + offsets)
     theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
-    for _ in range(4):
+    for _ in range(3):
         variance = np.maximum(np.tensordot(theta, terms, 1), 0.02 * start * s * s)
         residual, differences = _against_others(z, reference, variance, scales, terms)
         theta, error = _fit_variance(residual, differences, slope, theta)
@@ -201,17 +202,10 @@ def _thin(z, reference, structure):
 def _against_others(z, reference, variance, scales, terms):
     """Residual [ADU] of each frame against the mean of the others that survive at the pixel, and the terms of the
     variance [ADU^2] of that difference, given the terms of the variance of one pixel."""
-    s = scales[:, None]
-    r = z - reference
-    survives = np.isfinite(r) & (s * s * r * r <= _CLIP**2 * variance * survival_factor(len(z)))
-    w = np.where(survives, s * s / variance, 0)
-    wr = w * np.where(survives, r, 0)
-    others = w.sum(axis=0) - w
-    others[others <= 1e-9 * w.max(axis=0)] = np.nan
-    residual = s * (r - (wr.sum(axis=0) - wr) / others)
-    w2 = (w / s) ** 2
-    ratio = (s / others) ** 2
-    return residual, [t + ratio * ((w2 * t).sum(axis=0) - w2 * t) for t in terms]
+    residual, differences = np.empty(z.shape), np.empty(terms.shape)
+    keep = _CLIP**2 * survival_factor(len(z))
+    kernels.against_others(z, reference.astype(float), scales, variance, terms, keep, residual, differences)
+    return residual, differences
 
 
 def survival_factor(n):
@@ -222,28 +216,24 @@ def survival_factor(n):
 def _fit_variance(residual, terms, slope, theta):
     """residual^2 = sum(theta * terms), weighted for a Gaussian, hits left out; and the error of the slope. Terms 2
     and 3 are there to take up what is not noise: they are never negative."""
-    good = np.isfinite(residual)
-    y = residual[good] ** 2
-    x = np.stack([t[good] for t in terms])
+    some = residual[:, :: max(1, residual.shape[1] // 2000)]
+    some = some[np.isfinite(some)]
     theta = theta.copy()
     if slope is not None:
         theta[1] = slope
-    smallest = max(0.02 * np.median(y), 1e-9 * theta[0], 1e-40) * x[0]
-    fit = [k for k in range(4) if (slope is None or k != 1) and x[k].any()]
+    fit = [k for k in range(4) if slope is None or k != 1]
     error = np.inf
-    if y.size <= len(fit):
+    if some.size <= len(fit):
         return theta, error
-    for _ in range(5):
-        expected = np.maximum(theta @ x, smallest)
-        inside = y <= _CLIP**2 * expected
+    smallest = max(0.02 * np.median(some**2), 1e-9 * theta[0], 1e-40)
+    normal, right = np.empty((4, 4)), np.empty(4)
+    for _ in range(4):
+        kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2, normal, right)
+        fit = [k for k in fit if normal[k, k] > 0]
         held = [k for k in range(4) if k not in fit]
-        target = y / _CLIPPED_VARIANCE - theta[held] @ x[held]
-        xw = x[fit] * (inside / expected**2)
-        normal = xw @ x[fit].T
-        size = np.sqrt(np.diag(normal))
-        size[size == 0] = 1
-        inverse = np.linalg.pinv(normal / np.outer(size, size), rcond=1e-10) / np.outer(size, size)
-        theta[fit] = inverse @ (xw @ target)
+        size = np.sqrt(np.diag(normal))[fit]
+        inverse = np.linalg.pinv(normal[np.ix_(fit, fit)] / np.outer(size, size), rcond=1e-10) / np.outer(size, size)
+        theta[fit] = inverse @ (right[fit] / _CLIPPED_VARIANCE - normal[np.ix_(fit, held)] @ theta[held])
         errors = dict(zip(fit, np.sqrt(2 * np.maximum(np.diag(inverse), 0)), strict=True))
         error = errors.get(1, np.inf)
         for k in (2, 3):

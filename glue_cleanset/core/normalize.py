@@ -197,7 +197,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]
     if np.prod(size) >= 64:
         # the pixels of a bright patch scatter more
-        width = np.maximum(width, 1.4826 * np.median(np.abs(d), axis=2))
+        width = np.maximum(width, 1.4826 * np.median(np.abs(d[:, :, ::5]), axis=2))
     # a hit stands out of its patch; a star's core under another seeing stays below a share of its light
     d[np.abs(d) > 5 * width[..., None] + 0.3 * np.abs(reference - sky)] = 0
     some = np.maximum(count, 1)

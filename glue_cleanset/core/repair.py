@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .threads import in_threads
+
 __all__ = ["repair"]
 
 
@@ -27,7 +29,8 @@ def repair(image_set, outliers, normalization, settings):
     """
     frames = image_set.frames
     dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
-    cleaned = frames.astype(dtype, order="C")
+    cleaned = np.empty(frames.shape, dtype)
+    in_threads(np.copyto, list(zip(cleaned, frames, strict=True)))
     index = outliers.index
     how = settings.repair
     if how == "none" or not index.size:

@@ -72,22 +72,24 @@ def find_outliers(image_set, normalization, noise, settings, progress):
         surroundings = surroundings[0], np.ones_like(surroundings[1]), np.maximum(surroundings[0], 0) ** 2
         for model in (rows.model, rows.exact):
             model[6][:] = settings.scale_noise**2
-        rejected, reference = _judge(rows, *surroundings, settings, progress)
-    elif settings.detection == "noise":
-        rejected, reference = _judge(rows, *surroundings, settings, progress)
-        _excuse(rows, *surroundings, settings, rejected)
+    if settings.detection in ("noise", "ccd"):
+        low = settings.high_pair if settings.low is None else settings.low_pair
+        rejected, reference = _judge(rows, *surroundings, settings.high_pair, low, progress)
+        if settings.detection == "noise":
+            _excuse(rows, *surroundings, settings, rejected)
     else:
-        rejected, reference = _clip(rows, settings, progress), None
+        _, reference = _judge(rows, *surroundings, (np.inf, np.inf), (np.inf, np.inf), progress)
+        rejected = _clip(rows, settings, progress)
     if settings.grow:
         _grow(image_set, rejected, settings.grow)
     measured, survivors = _measure(rows, *surroundings[1:], rejected)
-    dropped = _put_back(rejected, measured[0], measured[4], survivors, settings)
-    if dropped:
+    touched = measured[0]
+    if _put_back(rejected, measured[0], measured[4], survivors, settings):
         measured, _ = _measure(rows, *surroundings[1:], rejected)
-    if dropped or settings.grow or reference is None:
-        reference = _average(rows, *surroundings, rejected)
+    _average(rows, *surroundings, rejected, touched, reference)
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
+    progress(0.9)
     return Outliers(rejected, reference, *measured)
 
 
@@ -105,7 +107,8 @@ class _Rows:
         a, b, c, least = noise.on_reference(scales, normalization.offsets)
         # the rounding of the values themselves is the least noise there is
         size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
-        largest = np.abs(size).max(axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
+        # (a fill value is no level)
+        largest = np.percentile(np.abs(size), 99, axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
         smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
         model = (scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest)
         self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
@@ -194,11 +197,11 @@ def _sky(image):
     return np.median(values) if values.size else 0.0
 
 
-def _judge(rows, median, inflation, structure, settings, progress):
+def _judge(rows, median, inflation, structure, high, low, progress):
+    """Flags (N, ny, nx) and reference (ny, nx); thresholds (bright, dark)."""
     dtype = rows.dtype.type
     shape = rows.image_set.shape
-    high = tuple(map(dtype, settings.high_pair))
-    low = tuple(map(dtype, settings.low_pair)) if settings.low is not None else high
+    high, low = tuple(map(dtype, high)), tuple(map(dtype, low))
     joint = tuple(dtype(_JOINT * h) for h in high)
     cap = tuple(dtype(_CAP * h) for h in high)
     keep = dtype(_SURVIVE**2 * survival_factor(shape[0]))
@@ -212,7 +215,7 @@ def _judge(rows, median, inflation, structure, settings, progress):
             frames, row0, row1, top, rows.model, keep, *parts, high, low, joint, cap, reference[a:b], flags[:, a:b]
         )
 
-    rows.work(piece, progress, 0.45, 0.85)
+    rows.work(piece, progress, 0.45, 0.7)
     return flags, reference
 
 
@@ -260,7 +263,7 @@ def _clip(rows, settings, progress):
         frames, row0, row1, top, _, _ = rows.read(y0, y1)
         kernels.clip(frames, row0, row1, top, rows.exact, *how, critical, flags[:, y0:y1])
 
-    rows.work(piece, progress, 0.45, 0.85)
+    rows.work(piece, progress, 0.7, 0.85)
     return flags
 
 
@@ -280,16 +283,16 @@ def _grow(image_set, rejected, distance):
             frame &= ~image_set.mask[i]
 
 
-def _average(rows, median, inflation, structure, rejected):
-    reference = np.empty(median.shape, rows.dtype)
+def _average(rows, median, inflation, structure, rejected, index, reference):
+    """The reference anew at the pixels where something was rejected."""
+    pixels = np.unique(index % median.size)
 
-    def piece(y0, y1):
-        frames, row0, row1, top, _, _ = rows.read(y0, y1)
+    def piece(here, frame, row, column, y0, y1):
+        frames, row0, _, top, _, _ = rows.read(y0, y1)
         parts = [part[..., y0:y1, :] for part in (median, inflation, structure, rejected)]
-        kernels.average(frames, row0, row1, top, rows.model, *parts, reference[y0:y1])
+        kernels.average(frames, row0, top, rows.model, *parts, row - y0, column, reference[y0:y1])
 
-    rows.work(piece)
-    return reference
+    _by_rows(rows, pixels, piece)
 
 
 def _measure(rows, inflation, structure, rejected):

@@ -15,7 +15,7 @@ class ImageSet:
     ----------
     frames : array-like, (N, ny, nx)
         Any real dtype and byte order [ADU]. An array is kept as it is, never copied, never modified; a
-        sequence of 2-D frames is stacked.
+        sequence of 2-D frames is stacked. What masked arrays and CCDData mask is masked.
     mask : array-like, (N, ny, nx) or (ny, nx), optional
         Nonzero or True = ignore this pixel. NaN and infinite values are ignored without it.
     gain, readnoise, exptime : float or N floats, optional
@@ -41,8 +41,10 @@ class ImageSet:
     def __post_init__(self):
         frames = _as_cube(self.frames)
         n = len(frames)
+        mask = _as_mask(self.mask, frames.shape)
+        own = _own_mask(self.frames, frames.shape)
         object.__setattr__(self, "frames", frames)
-        object.__setattr__(self, "mask", _as_mask(self.mask, frames.shape))
+        object.__setattr__(self, "mask", mask if own is None else own if mask is None else mask | own)
         for name in ("gain", "readnoise", "exptime"):
             object.__setattr__(self, name, per_frame(name, getattr(self, name), n))
         names = self.names
@@ -121,7 +123,9 @@ def _as_cube(frames):
                         f"frames differ in shape: frame 1 is {parts[0].shape}, frame {i} is {part.shape}; "
                         "register or crop them first"
                     )
-        frames = np.asarray(parts if parts is not None else frames)
+        frames = parts if parts is not None else frames
+    # what a masked array masks is looked at by _own_mask
+    frames = np.asarray(frames)
     if frames.dtype.kind not in "iufb":
         raise TypeError(f"frames hold {frames.dtype} values; give real numbers")
     if frames.dtype.kind == "b":
@@ -134,9 +138,22 @@ def _as_cube(frames):
         raise ValueError(f"frames has shape {frames.shape}; give (N, ny, nx)")
     if frames.shape[0] == 1:
         raise ValueError("frames holds 1 frame; one frame cannot be compared with itself, give at least 2")
+    if len(frames) > np.iinfo(np.uint16).max:
+        raise ValueError(f"frames holds {len(frames)} frames; the rejection map can number {np.iinfo(np.uint16).max}")
     if frames.size == 0:
         raise ValueError(f"frames is empty, shape {frames.shape}")
     return frames
+
+
+def _own_mask(frames, shape):
+    """What masked arrays and CCDData mask themselves, (N, ny, nx), or None."""
+    parts = [frames] if isinstance(frames, np.ndarray) else list(frames) if isinstance(frames, (list, tuple)) else []
+    masks = [getattr(part, "mask", None) for part in parts]
+    if all(mask is None or not np.any(mask) for mask in masks):
+        return None
+    size = shape if isinstance(frames, np.ndarray) else shape[1:]
+    masks = [np.zeros(size, bool) if mask is None else np.broadcast_to(np.asarray(mask) != 0, size) for mask in masks]
+    return masks[0] if isinstance(frames, np.ndarray) else np.stack(masks)
 
 
 def _as_mask(mask, shape):

@@ -432,18 +432,15 @@ def excuse(frames, row0, top, model, median, inflation, structure, high, frame, 
 
 
 @_jit
-def average(frames, row0, row1, top, model, median, inflation, structure, rejected, reference):
-    """Noise-weighted mean of the frames that are not rejected; all arrays but `frames` begin at row0."""
-    n, _, nx = frames.shape
-    dtype = frames.dtype.type
-    spare = np.empty(n, frames.dtype)
-    for y in range(row1 - row0):
-        for x in range(nx):
-            reference[y, x] = _significance_again(
-                frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
-            )
-            if np.isnan(median[y, x]):
-                reference[y, x] = dtype(np.nan)
+def average(frames, row0, top, model, median, inflation, structure, rejected, row, column, reference):
+    """Noise-weighted mean of the frames that are not rejected, at some pixels; `row` counts from row0, where the other
+    images begin."""
+    spare = np.empty(len(frames), frames.dtype)
+    for k in range(len(row)):
+        y, x = row[k], column[k]
+        reference[y, x] = _significance_again(
+            frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
+        )
 
 
 @_jit

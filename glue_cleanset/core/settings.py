@@ -84,7 +84,7 @@ class CleanSettings:
         With ``repair='median'`` or ``'mean'``: add the noise that the frame would have had there, so that its
         statistics stay honest. The same `seed` gives the same noise.
     seed : int
-        Of `add_noise`.
+        Of the added noise.
     centre : str
         One of `CENTRES`: about what ``detection='sigma'`` clips.
     maxiters : int, optional

@@ -153,3 +153,24 @@ def test_a_frame_that_varies_in_one_pixel_only_is_no_constant():
     frames = np.full((3, 100, 100), 5.0)
     frames[:, 77, 33] = 6.0
     assert len(ImageSet(frames)) == 3
+
+
+@pytest.mark.parametrize("kind", ["masked array", "list of masked arrays", "list of CCDData"])
+def test_frames_that_bring_their_mask(kind):
+    from astropy.nddata import CCDData
+
+    rng = np.random.default_rng(0)
+    frames = rng.normal(100, 5, (4, 12, 14))
+    mask = rng.uniform(size=frames.shape) < 0.1
+    masked = np.ma.array(frames, mask=mask)
+    given = {
+        "masked array": masked,
+        "list of masked arrays": list(masked),
+        "list of CCDData": [CCDData(f, mask=m, unit="adu") for f, m in zip(frames, mask, strict=True)],
+    }[kind]
+    other = np.zeros(frames.shape[1:], int)
+    other[3, 4] = 7
+    image_set = ImageSet(given, mask=other)
+    np.testing.assert_array_equal(image_set.mask, mask | (other != 0))
+    assert type(image_set.frames) is np.ndarray
+    np.testing.assert_array_equal(image_set.frames, frames)

@@ -181,6 +181,8 @@ def _count_or_none(text):
 
 
 def _clean(arguments):
+    if not arguments.out:  # as of a shell variable that is not set; it would mean the current folder
+        raise ValueError("--out is empty; name the folder for the output")
     settings = CleanSettings(
         **{f.name: getattr(arguments, f.name) for f in fields(CleanSettings) if hasattr(arguments, f.name)}
     )
@@ -188,6 +190,7 @@ def _clean(arguments):
     from tqdm import tqdm
 
     from .core.clean import clean_image_set
+    from .core.imageset import per_frame
     from .io.read import read_image_set
     from .io.registration import registration_warning
     from .io.write import check_output, write_result
@@ -199,6 +202,8 @@ def _clean(arguments):
         if gain is not None or readnoise is not None:
             raise ValueError("--noise header and --gain or --readnoise are both given; choose one")
         gain, readnoise = image_set.header_noise()
+    for name, value in (("gain", gain), ("readnoise", readnoise)):
+        per_frame(name, value, len(image_set))  # an error comes before the work, not after the shifts are measured
     message = registration_warning(image_set)
     if message:
         _say(f"warning: {message}")
@@ -230,6 +235,8 @@ def _clean(arguments):
 
 def _demo(arguments):
     try:
+        for needed in ("glue_qt", "qtpy.QtWidgets"):  # asked for before the frames are written
+            import_module(needed)
         return import_module("glue_cleanset.qt.demo").main(arguments.picture, arguments.directory)
     except ImportError as error:
         raise ImportError(f"the demo needs glue and Qt, pip install 'glue-cleanset[pyqt6]': {error}") from error

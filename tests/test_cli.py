@@ -199,9 +199,33 @@ def test_demo_is_started(monkeypatch, capsys):
 
     monkeypatch.setitem(sys.modules, "glue_cleanset.qt.demo", Demo)
     assert run("demo", "--picture", "p.png", "--directory", "d") == 0
-    monkeypatch.setitem(sys.modules, "glue_cleanset.qt.demo", None)  # as where Qt is missing
+
+
+@pytest.mark.parametrize("missing", ["glue_qt", "qtpy.QtWidgets"])
+def test_demo_without_glue_or_qt_writes_nothing(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
     assert run("demo") == 1
     assert "pip install 'glue-cleanset[pyqt6]'" in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_folder_for_the_output(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    assert run("clean", folder, "-o", "") == 1
+    assert "--out is empty" in error_of(capsys)
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(("option", "value"), [("gain", "0"), ("gain", "1,2"), ("readnoise", "-3")])
+def test_impossible_noise_is_told_before_any_work(folder, tmp_path, monkeypatch, capsys, option, value):
+    monkeypatch.setattr("glue_cleanset.io.registration.registration_warning", lambda *_: pytest.fail("worked"))
+    assert run("clean", folder, "-o", tmp_path / "out", f"--{option}={value}") == 1
+    assert option in error_of(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_asking_for_help_loads_nothing_heavy():

@@ -31,17 +31,27 @@ _LONGEST_MANIFEST = 1 << 20
 
 
 def is_image_set(path, **kwargs):
-    """True for what can only be an image set: a directory with FITS files, a text file that lists some.
+    """True for what can only be an image set: a directory with FITS files, a text file that names one first.
 
-    A single FITS file is left to glue's own reader; choose *Image set* by hand for a cube or a multi-extension file.
+    What is wrong with the others is told when they are read. A single FITS file is left to glue's own reader; choose
+    *Image set* by hand for a cube or a multi-extension file.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size > _LONGEST_MANIFEST:
-        return False
     try:
-        return find_fits_files(path) != [path]
+        if path.is_dir():
+            names = [entry.name for entry in path.iterdir() if entry.is_file()]
+            return any(frame_stem(name) != name and not name.startswith(".") for name in names)
+        return path.stat().st_size <= _LONGEST_MANIFEST and _begins_as_manifest(path)
     except (OSError, ValueError):
         return False
+
+
+def _begins_as_manifest(path):
+    with open(path, encoding="utf-8-sig") as text:
+        entries = (line.split("#")[0].strip() for line in text)
+        first = next(filter(None, entries), None)
+    file = path.parent / (first or "")
+    return file.is_file() and find_fits_files(file) == [file]
 
 
 def image_set(path, *, extension=None, files=None):

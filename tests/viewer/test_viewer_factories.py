@@ -156,6 +156,17 @@ class TestIdentify:
         monkeypatch.setattr(factories, "find_fits_files", lambda path: pytest.fail("read"))
         assert not factories.is_image_set(str(path))
 
+    def test_a_broken_set_is_told_as_such(self, night):
+        (night / "f3.fits").write_bytes(b"")
+        with pytest.raises(OSError, match=r"f3\.fits is empty"):
+            load_data(str(night))
+
+    def test_a_list_with_a_wrong_line_is_no_table(self, night):
+        path = night / "set.txt"
+        path.write_text("# of the night\nf0.fits\nf1.fit\n")
+        with pytest.raises(FileNotFoundError, match=r"line 3: 'f1\.fit' does not exist"):
+            load_data(str(path))
+
     def test_nothing_is_cleaned_unasked(self, night):
         assert find_factory(str(night)) is factories.image_set
 

@@ -15,9 +15,9 @@ __all__ = ["Outliers", "find_outliers"]
 _BLOCK_BYTES = 8 * 2**20
 _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the reference of the first pass
 # The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
-# _CAP (the second strongest for less), the sum must exceed _JOINT (4.5 and 7.4 sigma for a high threshold of 4.5).
-_CAP = 1.0
-_JOINT = 7.4 / 4.5
+# _CAP, the weighted sum must exceed _JOINT (4 and 7.8 sigma for a high threshold of 4.5).
+_CAP = 4.0 / 4.5
+_JOINT = 7.8 / 4.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ _OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"
 _jit = numba.njit(**_OPTIONS)
 _inline = numba.njit(**_OPTIONS, inline="always")
 
-# a neighbour's neighbour counts for less in the joint test
-SECOND = 0.15
+# what the second and the third strongest neighbour count for in the joint test: a track has two at least
+_SECOND, _THIRD = 0.35, 0.15
 # so many pixels are passed over at once where none of them stands out
 _STEP = 32
 
@@ -277,15 +277,17 @@ def _outlier(ring, y, i, x, high, low, joint, cap):
     s = sign * s
     if s > high[side]:
         return True
-    first, second = s * 0, s * 0
+    first, second, third = s * 0, s * 0, s * 0
     for dy in range(-1, 2):
         line = ring[(y + dy) % 5, i]
         for dx in range(-1, 2):
             # the pixel itself is no neighbour; written without branches
             v = min(sign * line[x + dx], cap[side]) if dx != 0 or dy != 0 else s * 0
+            third = max(third, min(second, v))
             second = max(second, min(first, v))
             first = max(first, v)
-    return s + first + ring.dtype.type(SECOND) * second > joint[side]
+    weight = ring.dtype.type
+    return s + first + weight(_SECOND) * second + weight(_THIRD) * third > joint[side]
 
 
 @numba.njit(**{**_OPTIONS, "fastmath": True})

@@ -37,7 +37,7 @@ REPAIRS = {
 }
 # (high, low) in sigma; None where a method has no such threshold. Of 'percentile', high is a share of the median.
 _THRESHOLDS = {
-    "noise": (4.5, 2.5),
+    "noise": (4.5, 2.0),
     "ccd": (4.5, None),
     "sigma": (3.0, None),
     "mad": (10.0, None),

@@ -109,7 +109,7 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     def contents():
         for i in range(n):
             header = _provenance(headers[i], result, image_set, i)
-            yield fits.PrimaryHDU(result.cleaned[i], header)
+            yield fits.PrimaryHDU(_storable(result.cleaned[i]), header)
             yield _mask_hdu(result, header, i, dq, bits)
         yield _map_hdus(result, image_set, headers[0])
         yield _described(result.events, result)
@@ -126,7 +126,8 @@ def write_result(result, image_set, outdir, *, overwrite=False):
                     warnings.simplefilter("ignore", VerifyWarning)
                     content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
             else:
-                content.write(path, format="ascii.ecsv", overwrite=True)
+                with open(path, "w", encoding="utf-8") as file:
+                    content.write(file, format="ascii.ecsv")
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
     except BaseException:
@@ -137,6 +138,12 @@ def write_result(result, image_set, outdir, *, overwrite=False):
                 folder.rmdir()
         raise
     return paths
+
+
+def _storable(values):
+    """Floats of a length that FITS has, 4 or 8 bytes."""
+    length = min(max(values.dtype.itemsize, 4), 8)
+    return values.astype(f"f{length}", copy=False)
 
 
 def _bases(names):
@@ -214,7 +221,7 @@ def _map_hdus(result, image_set, first):
         header.update(wcs.to_header(relax=True))
     header["NFRAMES"] = (len(image_set), "frames of the set")
     for i, name in enumerate(image_set.names, start=1):
-        header[f"FRAME{i}"] = name
+        header[f"FRAME{i}"] = re.sub(r"[^ -~]", "?", name)  # FITS knows ASCII only
     for line in _history(result.settings):
         header.add_history(line)
     images = [

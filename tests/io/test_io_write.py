@@ -174,6 +174,26 @@ def test_names_that_are_no_names_of_files(tmp_path):
     assert fits.getval(tmp_path / "out" / "frame_1_crclean.fits", "REJ_RATE") == 0  # of an unknown exposure time
 
 
+def test_names_with_letters_beyond_ascii(tmp_path):
+    paths = [write_frame(tmp_path / f"Größe {i}.fits", image(i)) for i in range(3)]
+    image_set = read_image_set(paths)
+    written = write_result(make_result(image_set), image_set, tmp_path / "out")
+    assert written[0].name == "Größe_0_crclean.fits"
+    assert fits.getheader(tmp_path / "out" / "rejection_map.fits")["FRAME2"] == "Gr??e 1"
+    assert Table.read(tmp_path / "out" / "summary.ecsv")["name"][1] == "Größe 1"
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [(np.float16, ">f4"), (np.longdouble, ">f8")])
+def test_floats_that_fits_does_not_have(tmp_path, dtype, stored):
+    image_set = ImageSet(np.stack([image(i, np.float32) for i in range(3)]).astype(dtype))
+    result = make_result(image_set)
+    assert result.cleaned.dtype == dtype
+    write_result(result, image_set, tmp_path / "out")
+    data = fits.getdata(tmp_path / "out" / "frame_1_crclean.fits")
+    assert data.dtype == stored
+    np.testing.assert_array_equal(data, result.cleaned[0])
+
+
 def test_coordinates_go_into_the_map(tmp_path):
     cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0, "CDELT1": -0.1, "CDELT2": 0.1}
     image_set = read_image_set([write_frame(tmp_path / f"f{i}.fits", image(i), **cards) for i in range(3)])

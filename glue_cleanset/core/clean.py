@@ -172,8 +172,7 @@ def _maps(outliers, shape):
     rejection_map.reshape(-1)[pixel[order]] = frame[order] + 1
     peak = np.zeros(shape[1:], np.float32)
     peak.reshape(-1)[pixel[order]] = strength[order]
-    count = np.zeros(shape[1:], np.uint16)
-    np.add.at(count.reshape(-1), pixel, 1)
+    count = np.bincount(pixel, minlength=rejection_map.size).astype(np.uint16).reshape(shape[1:])
     return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
 
 

@@ -86,7 +86,9 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     touched = measured[0]
     if _put_back(rejected, measured[0], measured[4], survivors, settings):
         measured, _ = _measure(rows, *surroundings[1:], rejected)
-    _average(rows, *surroundings, rejected, touched, reference)
+        _average(rows, *surroundings, rejected, touched, reference)
+    alone = np.isnan(measured[2])
+    reference.reshape(-1)[measured[0][~alone] % reference.size] = measured[2][~alone]
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
     progress(0.9)
@@ -284,7 +286,7 @@ def _grow(image_set, rejected, distance):
 
 
 def _average(rows, median, inflation, structure, rejected, index, reference):
-    """The reference anew at the pixels where something was rejected."""
+    """The reference anew at some pixels."""
     pixels = np.unique(index % median.size)
 
     def piece(here, frame, row, column, y0, y1):

@@ -251,6 +251,10 @@ class CleanState(State):
             data, attribute, axis = self.data, self.attribute, self.axis
         gain, readnoise = self._given_noise(data)
         image_set = image_set_from_cube(data, attribute, axis=axis)
+        if self.normalize == "exptime" and image_set.exptime is None:
+            raise ValueError(
+                f"The exposure times of '{data.label}' are not known; choose another normalisation than 'exptime'."
+            )
         return CleanJob(
             image_set=image_set,
             settings=self.settings(),

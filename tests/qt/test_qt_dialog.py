@@ -77,7 +77,13 @@ def test_the_widgets_set_the_settings(dialog):
     dialog.combosel_repair.setCurrentIndex(list(REPAIRS).index("constant"))
     dialog.value_constant.setValue(-7.5)
     assert dialog.state.settings() == CleanSettings(
-        high=(6.0, 4.5), low=(2.5, 3.0), grow=2, max_rejected=1, min_frames=3, repair="constant", constant=-7.5
+        high=(6.0, 4.5),
+        low=(CleanSettings().low, 3.0),
+        grow=2,
+        max_rejected=1,
+        min_frames=3,
+        repair="constant",
+        constant=-7.5,
     )
 
 

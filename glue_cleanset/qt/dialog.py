@@ -425,6 +425,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             event.ignore()
             self._leave()
         else:
+            # a dialog that was never shown is closed without `done`
+            self._let_go()
             super().closeEvent(event)
 
     def done(self, code):

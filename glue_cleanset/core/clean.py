@@ -1,5 +1,6 @@
 """clean_image_set(): the stages in their order, and CleanResult."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from .events import find_events, summarize
 from .imageset import ImageSet
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
-from .repair import repair
+from .repair import copy_frames, repair
 from .settings import CleanSettings
 
 __all__ = ["MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
@@ -133,13 +134,17 @@ def clean_image_set(
             raise CleanCancelled("cancelled; nothing was changed")
 
     report(0.0)
-    normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
-    scales, offsets = normalization.scales, normalization.offsets
-    noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
-    report(0.1)
-    outliers = find_outliers(image_set, normalization, noise, settings, report)
-    report(0.9)
-    cleaned = repair(image_set, outliers, normalization, settings)
+    # the copy waits for memory while the first stages compute
+    with ThreadPoolExecutor(1) as pool:
+        copy = pool.submit(copy_frames, image_set)
+        normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
+        scales, offsets = normalization.scales, normalization.offsets
+        noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
+        report(0.1)
+        outliers = find_outliers(image_set, normalization, noise, settings, report)
+        report(0.9)
+        cleaned = copy.result()
+    repair(cleaned, image_set, outliers, normalization, settings)
     events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
     summary = summarize(outliers.rejected, events, image_set.names, scales, offsets, noise.mismatch)
     result = CleanResult(
@@ -154,7 +159,7 @@ def clean_image_set(
         offsets=offsets,
         gradients=normalization.gradients,
         settings=settings,
-        warnings=_warnings(summary, noise),
+        warnings=_warnings(summary, noise, normalization.alone),
         event_pixels=outliers.index,
         event_numbers=numbers,
     )
@@ -176,14 +181,17 @@ def _maps(outliers, shape):
     return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
 
 
-def _warnings(summary, noise):
+def _warnings(summary, noise, alone):
     found = [noise.message] if noise.message else []
+    if alone:
+        frames = ", ".join(summary["name"][list(alone)])
+        found.append(f"no good pixel is shared with the others by {frames}: it was compared with nothing")
     for column, limit, text in (
         (
             "percent",
             MANY_PERCENT,
-            "more than {limit:g} % of the pixels were rejected in {frames}: something varies there, "
-            "or the frame is not registered; look at it before you use it",
+            "more than {limit:g} % of the pixels were rejected in {frames}: it was hit that often, something varies "
+            "there, or the frame is not registered; look at it before you use it",
         ),
         (
             "mismatch",

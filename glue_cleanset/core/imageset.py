@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ImageSet"]
+__all__ = ["LARGEST", "ImageSet"]
+
+# what is beyond is a fill value and no light; its square would not fit into float32
+LARGEST = 1e16
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +20,8 @@ class ImageSet:
         Any real dtype and byte order [ADU]. An array is kept as it is, never copied, never modified; a
         sequence of 2-D frames is stacked. What masked arrays and CCDData mask is masked.
     mask : array-like, (N, ny, nx) or (ny, nx), optional
-        Nonzero or True = ignore this pixel. NaN and infinite values are ignored without it.
+        Nonzero or True = ignore this pixel. NaN and infinite values are ignored
+        without it; fill values (beyond 1e16) are never part of a reference.
     gain, readnoise, exptime : float or N floats, optional
         Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
     names : sequence of N str, optional
@@ -71,7 +75,7 @@ class ImageSet:
     def read(self, rows=slice(None), columns=slice(None)):
         """A part of all frames, (N, ...) `work_dtype`; NaN where a pixel is not to be used. Always a copy."""
         part = self.frames[:, rows, columns].astype(self.work_dtype)
-        part[~np.isfinite(part)] = np.nan
+        part[~(np.abs(part) < LARGEST)] = np.nan
         if self.mask is not None:
             part[self.mask[:, rows, columns]] = np.nan
         return part
@@ -83,7 +87,7 @@ class ImageSet:
             values = np.empty(0)
             for part in (slice(None, None, step), slice(None)):
                 values = frame.reshape(-1)[part]
-                good = np.isfinite(values)
+                good = np.abs(values) < LARGEST
                 if self.mask is not None:
                     good &= ~self.mask[i].reshape(-1)[part]
                 values = values[good]

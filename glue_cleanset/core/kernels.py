@@ -15,6 +15,8 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from .imageset import LARGEST
+
 _OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
 _jit = numba.njit(**_OPTIONS)
 _inline = numba.njit(**_OPTIONS, inline="always")
@@ -64,7 +66,7 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                 o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                 for x in range(width):
                     v = (source[x] - (o + g * dtype(x))) * r
-                    fine = np.abs(v) < np.inf
+                    fine = np.abs(v) < LARGEST
                     bad[x] |= not fine
                     zi[x] = v
                     oi[x] = v if fine else dtype(np.inf)
@@ -114,7 +116,7 @@ def _few(z, spare, va, vb, vmin):
     dtype = z.dtype.type
     good = 0
     for value in z:
-        if np.abs(value) < np.inf:
+        if np.abs(value) < LARGEST:
             k = good
             while k > 0 and spare[k - 1] > value:
                 spare[k] = spare[k - 1]
@@ -129,7 +131,7 @@ def _few(z, spare, va, vb, vmin):
     total, largest = dtype(0), dtype(0)
     for i in range(len(z)):
         r = z[i] - m
-        if np.abs(r) < np.inf:
+        if np.abs(r) < LARGEST:
             chi = r * r / max(va[i] + vb[i] * m, vmin[i])
             total += chi
             largest = max(largest, chi)

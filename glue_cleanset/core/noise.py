@@ -202,7 +202,7 @@ def _thin(z, reference, structure):
 def _against_others(z, reference, variance, scales, terms):
     """Residual [ADU] of each frame against the mean of the others that survive at the pixel, and the terms of the
     variance [ADU^2] of that difference, given the terms of the variance of one pixel."""
-    residual, differences = np.empty(z.shape), np.empty(terms.shape)
+    residual, differences = np.empty(z.shape), np.zeros(terms.shape)
     keep = _CLIP**2 * survival_factor(len(z))
     kernels.against_others(z, reference.astype(float), scales, variance, terms, keep, residual, differences)
     return residual, differences

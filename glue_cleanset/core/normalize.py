@@ -29,12 +29,15 @@ class Normalization:
         Slope of the offset along y and x [ADU / pixel]; 0 where the frames' skies do not differ.
     shape : (int, int)
         ny, nx.
+    alone : tuple of int
+        Frames (0-based) that share no good pixel with the others.
     """
 
     scales: np.ndarray
     offsets: np.ndarray
     gradients: np.ndarray
     shape: tuple[int, int]
+    alone: tuple[int, ...] = ()
 
     @property
     def origins(self):
@@ -81,6 +84,8 @@ def normalize(image_set, how="auto", exptime=None):
     fixed = exptime / np.median(exptime) if how == "exptime" else np.ones(n) if how in ("none", "offset") else None
     scales, offsets, reference = _first_look(thin, how, fixed)
     patches, centres = _read_patches(image_set, reference, step)
+    good = np.isfinite(patches)
+    alone = tuple(np.flatnonzero(~(good & (good.sum(axis=0) > 1)).any(axis=(1, 2, 3))).tolist())
     if how == "none":
         scales, offsets, planes = np.ones(n), np.zeros(n), np.zeros((n, 2))
     else:
@@ -88,7 +93,7 @@ def normalize(image_set, how="auto", exptime=None):
         if how == "auto":
             kinds = [(s, o, p) for s, o in ((False, True), (True, False), (True, True)) for p in (False, True)]
         planes = np.zeros((n, 2))
-        for _ in range(2):
+        for _ in range(3):
             x, y, v, sky = _patch_means(patches, centres, scales, offsets, planes)
             if len(kinds) > 1 and np.mean((x - sky) ** 2 * n / v.min(axis=0)) < _RANGE:
                 # the reference holds noise only: a line through it would follow that
@@ -105,7 +110,7 @@ def normalize(image_set, how="auto", exptime=None):
                 # z = (f - o) / s: moving every z by c moves the offsets by -c * s
                 offsets = offsets - np.median(offsets / scales) * scales
             planes = planes - np.median(planes / scales[:, None], axis=0) * scales[:, None]
-    normalization = Normalization(scales, offsets, planes / np.array(shape), tuple(shape))
+    normalization = Normalization(scales, offsets, planes / np.array(shape), tuple(shape), alone)
     if patches.shape[-1] < _PATCH:
         # a small image is a sample of itself
         patches = image_set.read()[:, None]
@@ -135,7 +140,8 @@ def _first_look(thin, how, fixed):
         levels = np.where(np.isnan(levels), np.nanmedian(levels) if np.isfinite(levels).any() else 0.0, levels)
     scales = np.ones(n) if fixed is None else fixed
     starts = [(scales, np.zeros(n) if how == "none" else levels - np.median(levels) * scales)]
-    if fixed is None and (levels > 0).all():
+    # (a set that only a constant is added to must not begin elsewhere)
+    if how in ("auto", "scale") and (levels > 0).all():
         starts.append((levels / np.median(levels), np.zeros(n)))
     best = None
     for scales, offsets in starts:

@@ -4,37 +4,41 @@ import numpy as np
 
 from .threads import in_threads
 
-__all__ = ["repair"]
+__all__ = ["copy_frames", "repair"]
 
 
-def repair(image_set, outliers, normalization, settings):
-    """The repaired frames.
+def copy_frames(image_set):
+    """The frames, to be repaired: (N, ny, nx) of the input's own floating dtype in native byte order, else of
+    `ImageSet.work_dtype`."""
+    frames = image_set.frames
+    dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
+    cleaned = np.empty(frames.shape, dtype)
+    in_threads(np.copyto, list(zip(cleaned, frames, strict=True)))
+    return cleaned
+
+
+def repair(cleaned, image_set, outliers, normalization, settings):
+    """Put values in the place of what was rejected.
 
     Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
     within 10 pixels, 'neighbours' gives NaN.
 
     Parameters
     ----------
+    cleaned : ndarray, (N, ny, nx)
+        What `copy_frames` gave; changed in place.
     image_set : ImageSet
     outliers : Outliers
     normalization : Normalization
         A value from the set is brought to the frame's own scale.
     settings : CleanSettings
         Its `repair` and `constant`.
-
-    Returns
-    -------
-    ndarray, (N, ny, nx), float
-        The input's own floating dtype in native byte order, else `ImageSet.work_dtype`.
     """
     frames = image_set.frames
-    dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
-    cleaned = np.empty(frames.shape, dtype)
-    in_threads(np.copyto, list(zip(cleaned, frames, strict=True)))
     index = outliers.index
     how = settings.repair
     if how == "none" or not index.size:
-        return cleaned
+        return
     if how in ("zero", "nan", "constant"):
         values = {"zero": 0.0, "nan": np.nan, "constant": settings.constant}[how]
     elif how == "neighbours":
@@ -48,7 +52,6 @@ def repair(image_set, outliers, normalization, settings):
         alone = np.isnan(values)
         values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
     cleaned.reshape(-1)[index] = values
-    return cleaned
 
 
 def _from_neighbours(image_set, rejected, index):

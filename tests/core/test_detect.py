@@ -369,3 +369,16 @@ def test_some_frames_must_remain():
         assert rejected.sum() == min(2, 5 - remain)
         if remain == 4:
             assert rejected[4]
+
+
+@pytest.mark.parametrize("fill", [-9999.0, 1e20, 3.4e38])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_fill_values_spoil_nothing(fill, everywhere):
+    frames = noise_frames(5, (60, 64)).astype("f4")
+    frames[2, 30, 30] += 500
+    frames[slice(None) if everywhere else 1, 5, :8] = fill
+    rejected = clean_image_set(frames).rejected
+    assert rejected[2, 30, 30]
+    assert rejected.sum() < 15
+    if not everywhere:
+        assert rejected[1, 5, :8].all()

@@ -127,6 +127,7 @@ def test_frames_that_do_not_overlap():
     frames[1, 20, 20] += 900
     result = clean_image_set(frames)
     assert not result.rejected.any()
+    assert any("no good pixel is shared" in text for text in result.warnings)
     np.testing.assert_array_equal(result.scales, 1)
 
 

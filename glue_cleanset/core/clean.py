@@ -177,7 +177,9 @@ def _maps(outliers, shape):
     rejection_map.reshape(-1)[pixel[order]] = frame[order] + 1
     peak = np.zeros(shape[1:], np.float32)
     peak.reshape(-1)[pixel[order]] = strength[order]
-    count = np.bincount(pixel, minlength=rejection_map.size).astype(np.uint16).reshape(shape[1:])
+    count = np.zeros(shape[1:], np.uint16)
+    where, number = np.unique(pixel, return_counts=True)
+    count.reshape(-1)[where] = number
     return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
 
 

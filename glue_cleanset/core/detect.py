@@ -168,7 +168,7 @@ def _look_around(rows, noise, normalization, progress):
     values = local.reshape(-1)[thin]
     plain = structure.reshape(-1)[thin] == 0
     typical = max(np.median(values[plain] if plain.sum() > 100 else values), _scatter_of_noise(n, drop))
-    inflation = np.empty((ny, nx), rows.dtype)
+    inflation = scatter  # its memory is free for use
 
     def third(y0, y1):
         a, b = max(y0 - 1, 0), min(y1 + 1, ny)

@@ -14,7 +14,7 @@ from .normalize import normalize
 from .repair import copy_frames, repair
 from .settings import CleanSettings
 
-__all__ = ["MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
+__all__ = ["BAD_MISMATCH", "MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
 
 # a frame that lost more than this share of its pixels is reported
 MANY_PERCENT = 2.0

@@ -8,6 +8,7 @@ from scipy import ndimage, stats
 
 from . import kernels
 from .noise import structure_above_noise, survival_factor
+from .normalize import typical_value
 from .threads import in_threads
 
 __all__ = ["Outliers", "find_outliers"]
@@ -154,7 +155,7 @@ def _look_around(rows, noise, normalization, progress):
     finite = np.isfinite(scatter)
     if not finite.all():
         scatter[~finite] = np.median(scatter[finite]) if finite.any() else 1
-    level = _sky(median)
+    level = np.nan_to_num(typical_value(median))
     variance = np.mean(noise.sigma(level) ** 2 / normalization.scales**2)
 
     def second(y0, y1):
@@ -190,13 +191,6 @@ def _scatter_of_noise(n, drop):
         return float(np.median((z[1] - z[0]) ** 2, axis=0).mean())
     chi = np.sort((z - np.median(z, axis=0)) ** 2, axis=0)[: n - drop].mean(axis=0)
     return float(np.median(chi, axis=0).mean())
-
-
-def _sky(image):
-    """The typical value of an image, from a tenth of a million of its pixels."""
-    values = image.reshape(-1)[:: max(1, image.size // 100_000)]
-    values = values[np.isfinite(values)]
-    return np.median(values) if values.size else 0.0
 
 
 def _judge(rows, median, inflation, structure, high, low, progress):
@@ -280,9 +274,7 @@ def _esd_table(n, alpha=0.05):
 def _grow(image_set, rejected, distance):
     disk = np.hypot(*np.mgrid[-distance : distance + 1, -distance : distance + 1]) <= distance
     for i, frame in enumerate(rejected):
-        frame[:] = ndimage.binary_dilation(frame, disk) & np.isfinite(image_set.frames[i])
-        if image_set.mask is not None:
-            frame &= ~image_set.mask[i]
+        frame[:] = ndimage.binary_dilation(frame, disk) & image_set.usable(i)
 
 
 def _average(rows, median, inflation, structure, rejected, index, reference):

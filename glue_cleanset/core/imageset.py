@@ -80,6 +80,11 @@ class ImageSet:
             part[self.mask[:, rows, columns]] = np.nan
         return part
 
+    def usable(self, where):
+        """Which pixels of ``frames[where]`` are finite and not masked, bool."""
+        good = np.isfinite(self.frames[where])
+        return good if self.mask is None else good & ~self.mask[where]
+
     def _check_content(self):
         step = max(1, self.frames[0].size // 4096)
         for i, frame in enumerate(self.frames):

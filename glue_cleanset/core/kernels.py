@@ -323,7 +323,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
     ring = np.zeros((5, n, wide + 2), frames.dtype)
     means = np.empty((5, wide), frames.dtype)
     left = np.zeros((5, wide), frames.dtype)
-    work = np.empty((3, max(n, 2), 256), frames.dtype)
+    work = np.empty((3, n, 256), frames.dtype)
     found = np.zeros((n, wide), np.bool_)
     changed, changed_now = np.zeros(wide, np.bool_), np.zeros(wide, np.bool_)
     again = np.empty((n, wide), frames.dtype)

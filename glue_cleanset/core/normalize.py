@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from . import kernels
 
-__all__ = ["Normalization", "normalize", "stack_median"]
+__all__ = ["Normalization", "normalize", "stack_median", "typical_value"]
 
 _PATCH = 24  # pixels; holds a star's light together while its seeing changes
 _SAMPLES = 1_800_000  # pixels of all frames that the patches hold together
@@ -134,7 +134,7 @@ def stack_median(z):
 def _first_look(thin, how, fixed):
     """Rough scales and offsets, and the thinned reference: the kind that leaves less behind, of the simple ones."""
     n = len(thin)
-    levels = np.array([_median(frame) for frame in thin])
+    levels = np.array([typical_value(frame) for frame in thin])
     if np.isnan(levels).any():
         # nothing good among the pixels looked at: start from the frames as they are
         levels = np.where(np.isnan(levels), np.nanmedian(levels) if np.isfinite(levels).any() else 0.0, levels)
@@ -167,7 +167,7 @@ def _read_patches(image_set, reference, step):
     n, *shape = image_set.shape
     size = np.full(2, np.clip(min(shape) // 8, 1, _PATCH))
     half = int(np.clip(_SAMPLES / (n * size.prod()), 40, 600)) // 2
-    image = np.where(np.isfinite(reference), reference, _median(reference))
+    image = np.where(np.isfinite(reference), reference, typical_value(reference))
     # a patch collects light; where its sum peaks it holds a structure whole
     reach = np.maximum(1, size // step)
     light = ndimage.uniform_filter(image, reach, mode="nearest")
@@ -198,7 +198,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     # a pixel that only one frame knows compares it with itself
     good &= good.sum(axis=0) > 1
     count = good.sum(axis=2)
-    sky = _median(reference) if np.isfinite(reference).any() else 0.0
+    sky = typical_value(reference) if np.isfinite(reference).any() else 0.0
     d = np.where(good, z - reference, 0)
     width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]
     if np.prod(size) >= 64:
@@ -264,7 +264,8 @@ def _width(r):
     return width or 1e-30
 
 
-def _median(values):
+def typical_value(values):
+    """Median of some of the finite values, NaN where there is none."""
     values = _some(values)
     return np.median(values) if values.size else np.nan
 

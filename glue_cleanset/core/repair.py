@@ -65,11 +65,8 @@ def _from_neighbours(image_set, rejected, index):
                 slice(max(y - reach, 0), min(y + reach + 1, ny)),
                 slice(max(x - reach, 0), min(x + reach + 1, nx)),
             )
-            part = image_set.frames[here]
-            good = np.isfinite(part) & ~rejected[here]
-            if image_set.mask is not None:
-                good &= ~image_set.mask[here]
+            good = image_set.usable(here) & ~rejected[here]
             if good.sum() >= 3:
-                values[k] = np.median(part[good])
+                values[k] = np.median(image_set.frames[here][good])
                 break
     return values

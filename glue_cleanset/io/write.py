@@ -154,7 +154,7 @@ def _bases(names):
 def _provenance(header, result, image_set, i):
     header = header.copy()
     settings, noise = result.settings, result.noise
-    rejected = int(np.count_nonzero(result.rejected[i]))
+    rejected = int(result.summary["pixels"][i])
     if settings.repair == "none":
         header["CRCORR"] = ("OMIT", "rejected pixels are marked in the mask only")
     else:

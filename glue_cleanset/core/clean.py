@@ -134,7 +134,7 @@ def clean_image_set(
             raise CleanCancelled("cancelled; nothing was changed")
 
     report(0.0)
-    # the copy waits for memory while the first stages compute
+    # the first stages leave a core to the copy
     with ThreadPoolExecutor(1) as pool:
         copy = pool.submit(copy_frames, image_set)
         normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
@@ -150,7 +150,9 @@ def clean_image_set(
     result = CleanResult(
         cleaned=cleaned,
         rejected=outliers.rejected,
-        **_maps(outliers, image_set.shape),
+        rejection_map=outliers.rejection_map,
+        rejection_count=outliers.rejection_count,
+        peak_significance=outliers.peak_significance,
         reference=outliers.reference,
         events=events,
         summary=summary,
@@ -165,22 +167,6 @@ def clean_image_set(
     )
     report(1.0)
     return result
-
-
-def _maps(outliers, shape):
-    """Rejection map, count and peak significance, from the list of rejected pixels."""
-    frame, pixel = np.divmod(outliers.index, shape[1] * shape[2])
-    strength = np.abs(np.nan_to_num(outliers.significance, posinf=np.inf, neginf=-np.inf))
-    # of the frames rejected at one pixel the most significant is written last
-    order = np.lexsort((-frame, strength))
-    rejection_map = np.zeros(shape[1:], np.uint16)
-    rejection_map.reshape(-1)[pixel[order]] = frame[order] + 1
-    peak = np.zeros(shape[1:], np.float32)
-    peak.reshape(-1)[pixel[order]] = strength[order]
-    count = np.zeros(shape[1:], np.uint16)
-    where, number = np.unique(pixel, return_counts=True)
-    count.reshape(-1)[where] = number
-    return {"rejection_map": rejection_map, "rejection_count": count, "peak_significance": peak}
 
 
 def _warnings(summary, noise, alone):

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, stats
 
-from . import kernels
+from . import kernels, kernels_clip, kernels_flag
 from .noise import structure_above_noise, survival_factor
 from .normalize import typical_value
 from .threads import in_threads
@@ -30,10 +30,14 @@ class Outliers:
     rejected : ndarray, (N, ny, nx), bool
     reference : ndarray, (ny, nx), float32
         Noise-weighted mean of the frames that survive [ADU]; NaN where no frame is good.
+    rejection_map, rejection_count : ndarray, (ny, nx), uint16
+        Number (1 ...) of the frame that is most significant there, and how many are rejected.
+    peak_significance : ndarray, (ny, nx), float32
+        Greatest significance [sigma].
     index : ndarray, (K,), int64
         Flat index of each rejected pixel, ascending.
     median, mean : ndarray, (K,), float64
-        Of the frames that survive there, as z = (frame - offset) / scale.
+        Of the frames that survive there, as z = (frame - offset) / scale; NaN where none does.
     residual, significance : ndarray, (K,), float64
         Frame minus the expected value [ADU]; the same in sigma.
     missing_noise : ndarray, (K,), float64
@@ -42,6 +46,9 @@ class Outliers:
 
     rejected: np.ndarray
     reference: np.ndarray
+    rejection_map: np.ndarray
+    rejection_count: np.ndarray
+    peak_significance: np.ndarray
     index: np.ndarray
     median: np.ndarray
     mean: np.ndarray
@@ -73,27 +80,48 @@ def find_outliers(image_set, normalization, noise, settings, progress):
         surroundings = surroundings[0], np.ones_like(surroundings[1]), np.maximum(surroundings[0], 0) ** 2
         for model in (rows.model, rows.exact):
             model[6][:] = settings.scale_noise**2
-    if settings.detection in ("noise", "ccd"):
-        low = settings.high_pair if settings.low is None else settings.low_pair
-        rejected, reference = _judge(rows, *surroundings, settings.high_pair, low, progress)
-        if settings.detection == "noise":
-            _excuse(rows, *surroundings, settings, rejected)
-    else:
-        _, reference = _judge(rows, *surroundings, (np.inf, np.inf), (np.inf, np.inf), progress)
-        rejected = _clip(rows, settings, progress)
+    shape = image_set.shape
+    rejected = np.zeros(shape, bool)
+    reference = np.empty(shape[1:], rows.dtype)
+    images = np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.float32)
+    by_noise = settings.detection in ("noise", "ccd")
+    flag = _judge(settings) if by_noise else _clipper(settings, shape[0])
+    most = settings.max_rejected
+    if most is None:
+        most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
+    pieces = []
+
+    def find(y0, y1):
+        stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
+        parts = [image[a:b] for image in surroundings]
+        flag(stack, row0, row1, top, rows, parts, reference[a:b], rejected[:, a:b])
+        if not settings.grow:
+            measure(stack, row0, row1, top, y0, y1)
+
+    def measure(stack, row0, row1, top, y0, y1):
+        here = slice(y0, y1)
+        flags = rejected[:, here]
+        size = np.count_nonzero(flags)
+        where, measured = np.empty((3, size), np.int32), np.empty((5, size))
+        parts = [image[here] for image in surroundings[1:]]
+        out = flags, reference[here], tuple(image[here] for image in images), where, measured
+        size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, settings.min_frames, most, *out)
+        pieces.append((y0, where[:, :size], measured[:, :size]))
+
+    rows.work(find, progress, 0.45, 0.85)
     if settings.grow:
         _grow(image_set, rejected, settings.grow)
-    measured, survivors = _measure(rows, *surroundings[1:], rejected)
-    touched = measured[0]
-    if _put_back(rejected, measured[0], measured[4], survivors, settings):
-        measured, _ = _measure(rows, *surroundings[1:], rejected)
-        _average(rows, *surroundings, rejected, touched, reference)
-    alone = np.isnan(measured[2])
-    reference.reshape(-1)[measured[0][~alone] % reference.size] = measured[2][~alone]
+        rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
+    # from order by row to order by frame
+    pieces.sort(key=lambda piece: piece[0])
+    where = np.concatenate([piece[1] for piece in pieces], axis=1)
+    order = np.argsort(where[0].astype(np.uint16), kind="stable")
+    index = np.ravel_multi_index(tuple(where[:, order]), shape)
+    measured = np.take(np.concatenate([piece[2] for piece in pieces], axis=1), order, axis=1)
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
     progress(0.9)
-    return Outliers(rejected, reference, *measured)
+    return Outliers(rejected, reference, *images, index, *measured)
 
 
 class _Rows:
@@ -109,7 +137,8 @@ class _Rows:
         scales = normalization.scales
         a, b, c, least = noise.on_reference(scales, normalization.offsets)
         # the rounding of the values themselves is the least noise there is
-        size = np.nan_to_num(image_set.read(slice(None, None, max(1, image_set.shape[1] // 64))))
+        every = [slice(None, None, max(1, length // 128)) for length in image_set.shape[1:]]
+        size = np.nan_to_num(image_set.read(*every))
         # (a fill value is no level)
         largest = np.percentile(np.abs(size), 99, axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
         smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
@@ -159,9 +188,8 @@ def _look_around(rows, noise, normalization, progress):
     variance = np.mean(noise.sigma(level) ** 2 / normalization.scales**2)
 
     def second(y0, y1):
-        local[y0:y1] = kernels.surroundings(scatter, y0, y1, *window, 12, False)
-        spread = kernels.surroundings(median, y0, y1, *window, 12, True)
-        structure[y0:y1] = structure_above_noise(spread, variance, n)
+        local[y0:y1] = kernels.median_around(scatter, y0, y1, *window)
+        structure[y0:y1] = structure_above_noise(kernels.range_around(median, y0, y1), variance, n)
 
     rows.work(second, progress, 0.4, 0.45)
     # what noise alone gives; more only where the sky itself shows more
@@ -172,9 +200,7 @@ def _look_around(rows, noise, normalization, progress):
     inflation = scatter  # its memory is free for use
 
     def third(y0, y1):
-        a, b = max(y0 - 1, 0), min(y1 + 1, ny)
-        mean = ndimage.uniform_filter(local[a:b], 3, mode="nearest")[y0 - a : y1 - a]
-        np.maximum(mean / rows.dtype.type(typical), 1, out=inflation[y0:y1])
+        np.maximum(kernels.mean_around(local, y0, y1) / rows.dtype.type(typical), 1, out=inflation[y0:y1])
 
     rows.work(third)
     if n == 2:
@@ -193,74 +219,40 @@ def _scatter_of_noise(n, drop):
     return float(np.median(chi, axis=0).mean())
 
 
-def _judge(rows, median, inflation, structure, high, low, progress):
-    """Flags (N, ny, nx) and reference (ny, nx); thresholds (bright, dark)."""
+def _judge(settings):
+    """What flags the pixels of some rows with the noise model."""
+    low = settings.high_pair if settings.low is None else settings.low_pair
+    high = settings.high_pair
+
+    def flag(stack, row0, row1, top, rows, parts, reference, flags):
+        _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags)
+        if settings.detection == "noise":
+            kernels_flag.excuse(stack, row0, row1, top, rows.model, *parts, high, flags)
+
+    return flag
+
+
+def _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags):
+    """Flags, and the reference; thresholds (bright, dark)."""
     dtype = rows.dtype.type
-    shape = rows.image_set.shape
-    high, low = tuple(map(dtype, high)), tuple(map(dtype, low))
-    joint = tuple(dtype(_JOINT * h) for h in high)
-    cap = tuple(dtype(_CAP * h) for h in high)
-    keep = dtype(_SURVIVE**2 * survival_factor(shape[0]))
-    flags = np.zeros(shape, bool)
-    reference = np.empty(shape[1:], rows.dtype)
-
-    def piece(y0, y1):
-        frames, row0, row1, top, a, b = rows.read(y0, y1, rim=2)
-        parts = median[a:b], inflation[a:b], structure[a:b]
-        kernels.judge(
-            frames, row0, row1, top, rows.model, keep, *parts, high, low, joint, cap, reference[a:b], flags[:, a:b]
-        )
-
-    rows.work(piece, progress, 0.45, 0.7)
-    return flags, reference
+    keep = dtype(_SURVIVE**2 * survival_factor(len(stack)))
+    limits = [tuple(map(dtype, pair)) for pair in (high, low, np.multiply(_JOINT, high), np.multiply(_CAP, high))]
+    kernels_flag.judge(stack, row0, row1, top, rows.model, keep, *parts, *limits, reference, flags)
 
 
-def _excuse(rows, median, inflation, structure, settings, rejected):
-    """Take back what is rejected where a star has changed its light."""
-    index = np.flatnonzero(rejected)
-    index = index[structure.reshape(-1)[index % median.size] > 0]
-    excused = np.zeros(index.size, bool)
-
-    def piece(here, frame, row, column, y0, y1):
-        frames, row0, _, top, a, b = rows.read(y0, y1, rim=4)
-        parts = median[a:b], inflation[a:b], structure[a:b]
-        result = np.zeros(here.size, bool)
-        kernels.excuse(frames, row0, top, rows.model, *parts, settings.high_pair, frame, row - y0, column, result)
-        excused[here] = result
-
-    _by_rows(rows, index, piece)
-    rejected.reshape(-1)[index[excused]] = False
-
-
-def _by_rows(rows, index, function):
-    """function(here, frame, row, column, y0, y1) with those of the pixels at a flat index that lie in each piece."""
-    frame, row, column = np.unravel_index(index, rows.image_set.shape)
-    order = np.argsort(row, kind="stable")
-    edges = row[order]
-
-    def piece(y0, y1):
-        here = order[slice(*np.searchsorted(edges, (y0, y1)))]
-        if here.size:
-            function(here, frame[here], row[here], column[here], y0, y1)
-
-    rows.work(piece)
-
-
-def _clip(rows, settings, progress):
-    """The detections that look at the scatter of each pixel's own samples, on frames brought to one scale."""
-    shape = rows.image_set.shape
-    flags = np.zeros(shape, bool)
+def _clipper(settings, n):
+    """What flags the pixels of some rows by the scatter of each pixel's own samples."""
     bright, dark = settings.high_pair if settings.high is not None else (np.inf, np.inf)
-    method = getattr(kernels, settings.detection.upper())
+    method = getattr(kernels_clip, settings.detection.upper())
     how = method, settings.centre == "mean", bright, dark, -1 if settings.maxiters is None else settings.maxiters
-    critical = _esd_table(shape[0])
+    critical = _esd_table(n)
+    never = np.inf, np.inf
 
-    def piece(y0, y1):
-        frames, row0, row1, top, _, _ = rows.read(y0, y1)
-        kernels.clip(frames, row0, row1, top, rows.exact, *how, critical, flags[:, y0:y1])
+    def flag(stack, row0, row1, top, rows, parts, reference, flags):
+        _judge_rows(stack, row0, row1, top, rows, parts, never, never, reference, flags)
+        kernels_clip.clip(stack, row0, row1, top, rows.exact, *how, critical, flags[:, row0:row1])
 
-    rows.work(piece, progress, 0.7, 0.85)
-    return flags
+    return flag
 
 
 def _esd_table(n, alpha=0.05):
@@ -275,54 +267,3 @@ def _grow(image_set, rejected, distance):
     disk = np.hypot(*np.mgrid[-distance : distance + 1, -distance : distance + 1]) <= distance
     for i, frame in enumerate(rejected):
         frame[:] = ndimage.binary_dilation(frame, disk) & image_set.usable(i)
-
-
-def _average(rows, median, inflation, structure, rejected, index, reference):
-    """The reference anew at some pixels."""
-    pixels = np.unique(index % median.size)
-
-    def piece(here, frame, row, column, y0, y1):
-        frames, row0, _, top, _, _ = rows.read(y0, y1)
-        parts = [part[..., y0:y1, :] for part in (median, inflation, structure, rejected)]
-        kernels.average(frames, row0, top, rows.model, *parts, row - y0, column, reference[y0:y1])
-
-    _by_rows(rows, pixels, piece)
-
-
-def _measure(rows, inflation, structure, rejected):
-    """The fields of `Outliers` from `index` on, and how many frames survive at each rejected pixel; sparse."""
-    index = np.flatnonzero(rejected)
-    measured = np.full((5, index.size), np.nan)
-
-    def piece(here, frame, row, column, y0, y1):
-        frames, row0, _, top, _, _ = rows.read(y0, y1)
-        parts = inflation[y0:y1].astype(float), structure[y0:y1].astype(float), rejected[:, y0:y1]
-        result = np.empty((5, here.size))
-        kernels.measure(frames, row0, top, rows.exact, *parts, frame, row - y0, column, *result)
-        measured[:, here] = result
-
-    _by_rows(rows, index, piece)
-    frame, row, column = np.unravel_index(index, rejected.shape)
-    median, mean, noise, missing, survivors = measured
-    scale, origin, gy, gx = (v[frame] for v in rows.exact[:4])
-    value = rows.image_set.frames[frame, row, column].astype(float)
-    z = (value - (origin + gy * row + gx * column)) / scale
-    significance = np.where(z == mean, 0, (z - mean) / noise)
-    return (index, median, mean, (z - mean) * scale, significance, missing * scale), survivors
-
-
-def _put_back(rejected, index, significance, survivors, settings):
-    """Where a pixel is rejected in too many frames, put the least significant back. True = there were some."""
-    pixel = index % rejected[0].size
-    order = np.lexsort((-np.nan_to_num(np.abs(significance), nan=0.0, posinf=np.inf), pixel))
-    first = np.r_[True, np.diff(pixel[order]) != 0][: order.size]
-    place = np.arange(order.size)
-    group = np.cumsum(first) - 1
-    limit = survivors[order] + np.bincount(group)[group] - settings.min_frames
-    if settings.max_rejected is not None:
-        limit = np.minimum(limit, settings.max_rejected)
-    elif settings.detection in ("noise", "ccd"):
-        limit = np.minimum(limit, max(1, (len(rejected) - 1) // 2))
-    over = order[place - place[first][group] >= limit]
-    rejected.reshape(-1)[index[over]] = False
-    return over.size > 0

@@ -3,7 +3,8 @@
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from scipy import sparse
+
+from . import kernels
 
 __all__ = ["find_events", "summarize"]
 
@@ -30,28 +31,17 @@ def find_events(index, residual, significance, shape):
     dark = residual < 0
     frame, y, x = np.unravel_index(index, shape)
     ny, nx = shape[1:]
-    pairs = []
-    # four of the eight neighbours; the other four are the same pairs seen from the other side
-    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        here = np.flatnonzero((x + dx >= 0) & (x + dx < nx) & (y + dy < ny))
-        there = np.searchsorted(index, index[here] + dy * nx + dx)
-        there[there == index.size] = 0
-        joined = (index[there] == index[here] + dy * nx + dx) & (dark[there] == dark[here])
-        pairs.append(np.stack([here[joined], there[joined]]))
-    a, b = np.concatenate(pairs, axis=1) if index.size else np.zeros((2, 0), int)
-    graph = sparse.coo_array((np.ones(a.size, bool), (a, b)), shape=(index.size, index.size))
-    count, label = sparse.csgraph.connected_components(graph, directed=False)
-    _, first, label = np.unique(label, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    number = (rank[label] + 1).astype(np.int32)
-
+    number = np.empty(index.size, np.int32)
+    count = kernels.label(index, dark, ny, nx, number)
     event = number - 1
     weight = np.abs(np.nan_to_num(residual))
     weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
     strength = np.abs(np.nan_to_num(significance))
-    # the strongest pixel of each event: the last one of it after sorting by strength
-    order = np.lexsort((strength, event))
-    peak = order[np.searchsorted(event[order], np.arange(count), side="right") - 1] if count else order
+    strongest = np.zeros(count)
+    np.maximum.at(strongest, event, strength)
+    last = np.flatnonzero(strength == strongest[event])
+    peak = np.empty(count, int)
+    peak[event[last]] = last
 
     def total(values):
         return np.bincount(event, values, count)

@@ -72,12 +72,12 @@ class ImageSet:
         """float32 where that holds the values exactly (float32, up to 16 bits), else float64."""
         return np.dtype(np.float64 if self.frames.dtype.itemsize > 4 else np.result_type(self.frames.dtype, np.float32))
 
-    def read(self, rows=slice(None), columns=slice(None)):
-        """A part of all frames, (N, ...) `work_dtype`; NaN where a pixel is not to be used. Always a copy."""
-        part = self.frames[:, rows, columns].astype(self.work_dtype)
+    def read(self, rows=slice(None), columns=slice(None), frames=slice(None)):
+        """A part of all frames, or of some, `work_dtype`; NaN where a pixel is not to be used. Always a copy."""
+        part = self.frames[frames, rows, columns].astype(self.work_dtype)
         part[~(np.abs(part) < LARGEST)] = np.nan
         if self.mask is not None:
-            part[self.mask[:, rows, columns]] = np.nan
+            part[self.mask[frames, rows, columns]] = np.nan
         return part
 
     def usable(self, where):

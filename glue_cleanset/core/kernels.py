@@ -17,17 +17,12 @@ import numpy as np
 
 from .imageset import LARGEST
 
-_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
-_jit = numba.njit(**_OPTIONS)
-_inline = numba.njit(**_OPTIONS, inline="always")
-
-# what the second and the third strongest neighbour count for in the joint test: a track has two at least
-_SECOND, _THIRD = 0.35, 0.15
-# so many pixels are passed over at once where none of them stands out
-_STEP = 32
+OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
+jit = numba.njit(**OPTIONS)
+inline = numba.njit(**OPTIONS, inline="always")
 
 
-@_jit
+@jit
 def _exchange(values, lows, highs, width):
     """Bring values[:, x] into the order that the network of exchanges gives, for each x < width."""
     for k in range(len(lows)):
@@ -38,7 +33,7 @@ def _exchange(values, lows, highs, width):
             hi[x] = q if p < q else p
 
 
-@_jit
+@jit
 def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, scatter):
     """Median of every pixel through the set, and its mean square normalised residual.
 
@@ -52,7 +47,7 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
     z = np.empty((n, piece), frames.dtype)
     order = np.empty((n, piece), frames.dtype)
     largest = np.empty((drop, piece), frames.dtype)
-    total = np.empty(piece, frames.dtype)
+    total, rest = np.empty((2, piece), frames.dtype)
     bad = np.empty(piece, np.bool_)
     spare = np.empty(n, frames.dtype)
     middle, even = n // 2, n % 2 == 0
@@ -92,10 +87,13 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                     v = v if v > floor else floor
                     chi = r * r / v
                     total[x] += chi
-                    for k in range(drop):
-                        t = largest[k, x]
-                        largest[k, x] = t if t > chi else chi
-                        chi = chi if t > chi else t
+                    rest[x] = chi
+                for k in range(drop):
+                    most = largest[k]
+                    for x in range(width):
+                        t, chi = most[x], rest[x]
+                        most[x] = t if t > chi else chi
+                        rest[x] = chi if t > chi else t
             if n == 2:
                 for x in range(width):
                     q[x] = total[x]
@@ -110,7 +108,20 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                     m[x], q[x] = _few(z[:, x], spare, va, vb, vmin)
 
 
-@_jit
+@inline
+def put_in_order(values, count, ordered):
+    """The first `count` values in order (they are few), and their median. `ordered` may be `values`."""
+    for k in range(count):
+        v = values[k]
+        j = k
+        while j > 0 and ordered[j - 1] > v:
+            ordered[j] = ordered[j - 1]
+            j -= 1
+        ordered[j] = v
+    return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+
+
+@jit
 def _few(z, spare, va, vb, vmin):
     """Median and scatter where some of the samples are not to be used."""
     dtype = z.dtype.type
@@ -138,541 +149,261 @@ def _few(z, spare, va, vb, vmin):
     return m, (total - largest) / dtype(good - 1)
 
 
-@_jit
-def surroundings(image, row0, row1, lows, highs, middle, high_minus_low):
-    """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; or, with
-    `high_minus_low`, the range of the 3 x 3 pixels around it."""
+@jit
+def _with_rim(image, row, rim, line):
+    """Put a row of the image into `line`, (nx + 2 * rim,); beyond the edges of the image its edge is repeated."""
     ny, nx = image.shape
+    source = image[min(max(row, 0), ny - 1)]
+    line[:rim] = source[0]
+    line[rim : rim + nx] = source
+    line[rim + nx :] = source[nx - 1]
+
+
+@jit
+def median_around(image, row0, row1, lows, highs):
+    """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; `lows`, `highs` are the
+    exchanges that bring the middle of 25 values into place."""
+    nx = image.shape[1]
     piece = 256
     result = np.empty((row1 - row0, nx), image.dtype)
-    reach = 1 if high_minus_low else 2
-    values = np.empty(((2 * reach + 1) ** 2, piece), image.dtype)
+    lines = np.empty((5, nx + 4), image.dtype)
+    values = np.empty((25, piece), image.dtype)
     for row in range(row0, row1):
+        for dy in range(5):
+            _with_rim(image, row + dy - 2, 2, lines[dy])
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
-            k = 0
-            for dy in range(-reach, reach + 1):
-                source = image[min(max(row + dy, 0), ny - 1)]
-                for dx in range(-reach, reach + 1):
-                    for x in range(width):
-                        values[k, x] = source[min(max(x0 + x + dx, 0), nx - 1)]
-                    k += 1
-            out = result[row - row0, x0 : x0 + width]
-            if high_minus_low:
-                for x in range(width):
-                    lo, hi = values[0, x], values[0, x]
-                    for j in range(1, k):
-                        v = values[j, x]
-                        lo = v if v < lo else lo
-                        hi = v if v > hi else hi
-                    out[x] = hi - lo
-            else:
-                _exchange(values, lows, highs, width)
-                out[:] = values[middle, :width]
+            for k in range(25):
+                values[k, :width] = lines[k // 5, x0 + k % 5 : x0 + k % 5 + width]
+            _exchange(values, lows, highs, width)
+            result[row - row0, x0 : x0 + width] = values[12, :width]
     return result
 
 
-@_inline
-def _variance(a, b, c, floor, level, inflation, structure):
+@jit
+def range_around(image, row0, row1):
+    """Highest minus lowest of the 3 x 3 pixels around each pixel of the rows row0 ... row1, edges repeated."""
+    nx = image.shape[1]
+    result = np.empty((row1 - row0, nx), image.dtype)
+    lines = np.empty((3, nx + 2), image.dtype)
+    low, high = np.empty((2, nx + 2), image.dtype)
+    for row in range(row0, row1):
+        for dy in range(3):
+            _with_rim(image, row + dy - 1, 1, lines[dy])
+        for x in range(nx + 2):
+            low[x] = min(lines[0, x], lines[1, x], lines[2, x])
+            high[x] = max(lines[0, x], lines[1, x], lines[2, x])
+        out = result[row - row0]
+        for x in range(nx):
+            out[x] = max(high[x], high[x + 1], high[x + 2]) - min(low[x], low[x + 1], low[x + 2])
+    return result
+
+
+@jit
+def mean_around(image, row0, row1):
+    """Mean of the 3 x 3 pixels around each pixel of the rows row0 ... row1, edges repeated."""
+    nx = image.shape[1]
+    result = np.empty((row1 - row0, nx), image.dtype)
+    lines = np.empty((3, nx + 2), image.dtype)
+    ninth = image.dtype.type(1 / 9)
+    for row in range(row0, row1):
+        for dy in range(3):
+            _with_rim(image, row + dy - 1, 1, lines[dy])
+        for x in range(nx + 2):
+            lines[0, x] += lines[1, x] + lines[2, x]
+        out, line = result[row - row0], lines[0]
+        for x in range(nx):
+            out[x] = (line[x] + line[x + 1] + line[x + 2]) * ninth
+    return result
+
+
+@inline
+def variance_of(a, b, c, floor, level, inflation, structure):
     v = a + b * level
     v = v if v > floor else floor
     p, q = v * inflation, v + c * structure
     return p if p > q else q
 
 
-@_inline
-def _on_reference(frames, i, row, top, x, model):
+@inline
+def on_reference(frames, i, row, top, x, model):
     scale, origin, gy, gx = model[:4]
     dtype = scale.dtype.type
     return (dtype(frames[i, row, x]) - (origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x))) / scale[i]
 
 
-@_jit
-def _significance(
-    frames, row, top, x0, x1, model, keep, median, inflation, structure, work, significance, left, reference
-):
-    """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
-    there; `left` counts the frames that do not. Results begin at element 0, those of `significance` at 1: it has a rim.
+@jit
+def label(pixel, dark, ny, nx, number):
+    """Number (1 ...), in the order of their first pixels, the groups of pixels that touch and are alike in `dark`.
+
+    `pixel`: ascending flat index into frames of ny x nx. Returns how many groups there are.
     """
-    n = len(frames)
-    scale, origin, gy, gx, va, vb, vc, vmin = model
-    dtype = frames.dtype.type
-    tiny = dtype(1e-30)
-    piece = work.shape[2]
-    for begin in range(x0, x1, piece):
-        width = min(piece, x1 - begin)
-        at = begin - x0
-        weight, mean = work[2, 0, :width], work[2, 1, :width]
-        m, factor = median[begin : begin + width], inflation[begin : begin + width]
-        light, out = structure[begin : begin + width], left[at : at + width]
+    # each pixel leads towards the first one of its group
+    for k in range(len(pixel)):
+        number[k] = k
+    for dy in range(2):
+        for dx in range(-1 if dy else 1, 2):
+            j = 0
+            for k in range(len(pixel)):
+                other = pixel[k] + dy * nx + dx
+                while j < len(pixel) and pixel[j] < other:
+                    j += 1
+                if j < len(pixel) and pixel[j] == other and dark[j] == dark[k]:
+                    x, y = pixel[k] % nx, pixel[k] // nx % ny
+                    if 0 <= x + dx < nx and y + dy < ny:
+                        a, b = _first(number, k), _first(number, j)
+                        number[max(a, b)] = min(a, b)
+    groups = 0
+    for k in range(len(pixel)):
+        if number[k] == k:
+            groups += 1
+            number[k] = -groups
+        else:
+            number[k] = number[number[k]]
+    for k in range(len(pixel)):
+        number[k] = -number[k]
+    return groups
+
+
+@jit
+def _first(number, k):
+    while number[k] != k:
+        number[k] = number[number[k]]
+        k = number[k]
+    return k
+
+
+@jit
+def patch_means(z, reference, first, last, sky, rough, own_scatter, mean, difference, count, width):
+    """Of the patches first ... last of each frame, without hits: the mean of the reference, and of the difference to
+    it, over the good pixels, their number, and the scatter, each (N, M).
+
+    `z`: (N, M, P), `reference`: (M, P); `rough`: (N,) scatter of each frame; with `own_scatter` a patch scatters more
+    where its pixels say so.
+    """
+    n, _, pixels = z.shape
+    known = np.empty(pixels, np.int64)
+    sizes = np.empty(pixels // 9 + 1)
+    for m in range(first, last):
+        # a pixel that only one frame knows would be compared with itself
+        for p in range(pixels):
+            known[p] = 0
+            for i in range(n):
+                known[p] += np.abs(z[i, m, p]) < np.inf
+        for i in range(n):
+            number = 0
+            for p in range(0, pixels, 9):
+                d = np.abs(z[i, m, p] - reference[m, p])
+                sizes[number] = d if d < np.inf and known[p] > 1 else 0.0
+                number += 1
+            scatter = rough[i]
+            if own_scatter:
+                scatter = max(scatter, 1.4826 * put_in_order(sizes, number, sizes))
+            total, level, good = 0.0, 0.0, 0
+            for p in range(pixels):
+                d = z[i, m, p] - reference[m, p]
+                if np.abs(d) < np.inf and known[p] > 1:
+                    good += 1
+                    level += reference[m, p]
+                    # a hit stands out of its patch; a star's core under another seeing stays below a share of its light
+                    total += d if np.abs(d) <= 5 * scatter + 0.3 * np.abs(reference[m, p] - sky) else 0.0
+            count[i, m] = good
+            mean[i, m] = level / max(good, 1)
+            difference[i, m] = total / max(good, 1)
+            width[i, m] = scatter
+
+
+@jit
+def against_others(z, reference, scale, terms, theta, smallest, keep, first, last, residual, differences):
+    """Residual of each frame against the mean of the others that survive at the pixel (within `keep` variances of the
+    reference), in units of the frame, NaN where there are none; and the terms (T, N, M) of its variance, given those of
+    one pixel, whose variance is max(theta * terms, smallest * scale^2). Works on the columns first ... last."""
+    n = len(z)
+    piece = 256
+    # of each frame (negative where it does not survive); of all that do, together
+    own = np.empty((n, piece))
+    weight, mean, spread = np.empty((3, piece))
+    parts = np.empty((len(terms), piece))
+    for begin in range(first, last, piece):
+        width = min(piece, last - begin)
+        here = slice(begin, begin + width)
+        middle = reference[here]
         weight[:] = 0
         mean[:] = 0
-        out[:] = 0
-        for i in range(n):
-            ri, ui, source = work[0, i, :width], work[1, i, :width], frames[i, row, begin : begin + width]
-            s, a, b, c, floor = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i]
-            o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(begin), gx[i]
-            for x in range(width):
-                d = (source[x] - (o + g * dtype(x))) * s - m[x]
-                v = _variance(a, b, c, floor, m[x], factor[x], light[x])
-                survives = d * d <= keep * v
-                w = dtype(1) / v
-                ri[x] = d
-                # the sign tells whether the frame is part of the mean
-                ui[x] = w if survives else -w
-                weight[x] += w if survives else dtype(0)
-                mean[x] += w * d if survives else dtype(0)
-                out[x] += dtype(0) if survives else dtype(1)
-        for x in range(width):
-            weight[x] = weight[x] if weight[x] > tiny else tiny
-            mean[x] = mean[x] / weight[x]
-            reference[at + x] = m[x] + mean[x]
-        for i in range(n):
-            ri, ui, sig = work[0, i, :width], work[1, i, :width], significance[i, at + 1 : at + 1 + width]
-            for x in range(width):
-                # (r - mean of the others) / sqrt(own variance + variance of that mean), multiplied out
-                w = np.abs(ui[x])
-                others = weight[x] - ui[x] if ui[x] > 0 else weight[x] + w
-                value = (ri[x] - mean[x]) * np.sqrt(w * weight[x] / others)
-                # nothing but rounding is left where a frame stands alone, and nothing at all where none survives
-                fine = (others > dtype(1e-4) * weight[x]) & (weight[x] > tiny) & (np.abs(value) < np.inf)
-                sig[x] = value if fine else dtype(0)
-
-
-@_jit
-def _significance_again(frames, row, top, x, model, median, inflation, structure, flagged, significance):
-    """The same for one pixel of every frame, now with just the flagged frames left out; returns the reference."""
-    n = len(frames)
-    va, vb, vc, vmin = model[4:]
-    dtype = frames.dtype.type
-    m = median[x]
-    weight, mean = dtype(0), dtype(0)
-    for i in range(n):
-        d = _on_reference(frames, i, row, top, x, model) - m
-        if not flagged[i] and np.abs(d) < np.inf:
-            w = dtype(1) / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
-            weight += w
-            mean += w * d
-    if weight == 0:
-        significance[:] = 0
-        return m
-    mean /= weight
-    for i in range(n):
-        d = _on_reference(frames, i, row, top, x, model) - m
-        w = dtype(1) / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
-        others = weight + w if flagged[i] else weight - w
-        fine = (others > dtype(1e-4) * weight) & (np.abs(d) < np.inf)
-        significance[i] = (d - mean) * np.sqrt(w * weight / others) if fine else dtype(0)
-    return m + mean
-
-
-@_jit
-def _outlier(ring, y, i, x, high, low, joint, cap):
-    """Is pixel x of row y of frame i an outlier? `ring` holds rows of significance with a rim, row y at y % 5."""
-    s = ring[y % 5, i, x]
-    if s > low[0]:
-        sign, side = 1, 0
-    elif s < -low[1]:
-        sign, side = -1, 1
-    else:
-        return False
-    s = sign * s
-    if s > high[side]:
-        return True
-    first, second, third = s * 0, s * 0, s * 0
-    for dy in range(-1, 2):
-        line = ring[(y + dy) % 5, i]
-        for dx in range(-1, 2):
-            # the pixel itself is no neighbour; written without branches
-            v = min(sign * line[x + dx], cap[side]) if dx != 0 or dy != 0 else s * 0
-            third = max(third, min(second, v))
-            second = max(second, min(first, v))
-            first = max(first, v)
-    weight = ring.dtype.type
-    return s + first + weight(_SECOND) * second + weight(_THIRD) * third > joint[side]
-
-
-@numba.njit(**{**_OPTIONS, "fastmath": True})
-def _stand_out(significance, begin, end, bright, dark, some):
-    """For each _STEP pixels from `begin` on: is any of them above `bright` or below `dark`?"""
-    for k in range((end - begin + _STEP - 1) // _STEP):
-        first = begin + k * _STEP
-        highest, lowest = significance[first], significance[first]
-        for x in range(first, min(first + _STEP, end)):
-            highest, lowest = max(highest, significance[x]), min(lowest, significance[x])
-        some[k] = highest > bright or lowest < dark
-
-
-@_jit
-def judge(frames, row0, row1, top, model, keep, median, inflation, structure, high, low, joint, cap, reference, flags):
-    """Flag the pixels of the rows row0 ... row1 that deviate, in two passes.
-
-    The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
-    the first flagged. All rows of `frames` may be read, as neighbours have a say; `median`, `inflation`, `structure`,
-    `reference` and `flags` have the rows of `frames`.
-
-    `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low`, where it and
-    its strongest neighbours, each counted to `cap`, exceed `joint` together.
-    """
-    n, rows, nx = frames.shape
-    # tiles whose rows stay in the cache
-    tile = min(max(16384 // n, 64), nx)
-    wide = tile + 4
-    bright, dark = low[0], -low[1]
-    # five rows of significance with a rim of zeros: the newest two are of the first pass, the others of the second
-    ring = np.zeros((5, n, wide + 2), frames.dtype)
-    means = np.empty((5, wide), frames.dtype)
-    left = np.zeros((5, wide), frames.dtype)
-    work = np.empty((3, n, 256), frames.dtype)
-    found = np.zeros((n, wide), np.bool_)
-    changed, changed_now = np.zeros(wide, np.bool_), np.zeros(wide, np.bool_)
-    again = np.empty((n, wide), frames.dtype)
-    some = np.empty(wide // _STEP + 1, np.bool_)
-    for x0 in range(0, nx, tile):
-        x1 = min(x0 + tile, nx)
-        # two more columns on either side, where there are any; column 0 of the ring is the rim
-        a, b = max(x0 - 2, 0), min(x1 + 2, nx)
-        width = b - a
-        ring[:] = 0
-        changed[:] = False
-        for row in range(row0 - 2, row1 + 3):
-            here = ring[row % 5]
-            if 0 <= row < min(rows, row1 + 2):
-                parts = median[row], inflation[row], structure[row]
-                _significance(frames, row, top, a, b, model, keep, *parts, work, here, left[row % 5], means[row % 5])
-            else:
-                here[:] = 0
-            # the first pass judges the row before; only then may the second change the row before that
-            y = row - 1
-            judged = max(row0 - 1, 0) <= y < min(row1 + 1, rows)
-            for x in range(width):
-                if changed_now[x]:
-                    found[:, x] = False
-                    changed_now[x] = False
-            if judged:
-                for i in range(n):
-                    ci = ring[y % 5, i]
-                    _stand_out(ci, 1, width + 1, bright, dark, some)
-                    for k in range((width + _STEP - 1) // _STEP):
-                        if some[k]:
-                            for x in range(1 + k * _STEP, min(1 + (k + 1) * _STEP, width + 1)):
-                                if ci[x] > bright or ci[x] < dark:
-                                    found[i, x - 1] = _outlier(ring, y, i, x, high, low, joint, cap)
-                                    changed_now[x - 1] |= found[i, x - 1]
-            for x in range(width):
-                if changed[x]:
-                    ring[(row - 2) % 5, :, x + 1] = again[:, x]
-                changed[x] = changed_now[x] or (judged and left[y % 5, x] > 0)
-            if judged:
-                for x in range(width):
-                    if changed[x]:
-                        means[y % 5, x] = _significance_again(
-                            frames,
-                            y,
-                            top,
-                            a + x,
-                            model,
-                            median[y],
-                            inflation[y],
-                            structure[y],
-                            found[:, x],
-                            again[:, x],
-                        )
-                if row0 <= y < row1:
-                    reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
-            y = row - 3
-            if y >= row0:
-                for i in range(n):
-                    ci = ring[y % 5, i]
-                    begin, end = x0 - a + 1, x1 - a + 1
-                    _stand_out(ci, begin, end, bright, dark, some)
-                    for k in range((end - begin + _STEP - 1) // _STEP):
-                        if some[k]:
-                            for x in range(begin + k * _STEP, min(begin + (k + 1) * _STEP, end)):
-                                if ci[x] > bright or ci[x] < dark:
-                                    flags[i, y, a + x - 1] = _outlier(ring, y, i, x, high, low, joint, cap)
-
-
-@_jit
-def excuse(frames, row0, top, model, median, inflation, structure, high, frame, row, column, excused):
-    """Which rejected pixels on a star are its own change of light?
-
-    Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
-    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `row` counts from row0; `median`,
-    `inflation` and `structure` have the rows of `frames`.
-    """
-    _, rows, nx = frames.shape
-    va, vb, vc, vmin = model[4:]
-    share = np.empty(24)
-    for k in range(len(frame)):
-        i, y, x = frame[k], row0 + row[k], column[k]
-        if structure[y, x] == 0:
-            continue
-        dark = np.inf
-        for b in range(max(y - 4, 0), min(y + 5, rows)):
-            for a in range(max(x - 4, 0), min(x + 5, nx)):
-                dark = min(dark, median[b, a])
-        count = 0
-        for b in range(max(y - 2, 0), min(y + 3, rows)):
-            for a in range(max(x - 2, 0), min(x + 3, nx)):
-                light = median[b, a] - dark
-                v = _variance(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
-                r = _on_reference(frames, i, b, top, a, model) - median[b, a]
-                if light * light > 9 * v and np.abs(r) < np.inf and not (a == x and b == y):
-                    share[count] = r / light
-                    count += 1
-        if count < 8:
-            continue
-        change = np.median(share[:count])
-        agree = 0
-        for j in range(count):
-            agree += 0.3 < share[j] / change < 2
-        if agree < 0.8 * count:
-            continue
-        r = _on_reference(frames, i, y, top, x, model) - median[y, x]
-        left = np.abs(r - change * (median[y, x] - dark))
-        v = _variance(va[i], vb[i], vc[i], vmin[i], median[y, x], inflation[y, x], structure[y, x])
-        excused[k] = left < 0.6 * np.abs(r) and left * left < high[0 if r > 0 else 1] ** 2 * v
-
-
-@_jit
-def average(frames, row0, top, model, median, inflation, structure, rejected, row, column, reference):
-    """Noise-weighted mean of the frames that are not rejected, at some pixels; `row` counts from row0, where the other
-    images begin."""
-    spare = np.empty(len(frames), frames.dtype)
-    for k in range(len(row)):
-        y, x = row[k], column[k]
-        reference[y, x] = _significance_again(
-            frames, row0 + y, top, x, model, median[y], inflation[y], structure[y], rejected[:, y, x], spare
-        )
-
-
-@_jit
-def measure(
-    frames, row0, top, model, inflation, structure, rejected, frame, row, column, median, mean, noise, missing, left
-):
-    """For each rejected pixel: median and noise-weighted mean of the frames that survive at it, as z, and the noise
-    of the difference to the mean, NaN where no frame does; what noise the mean lacks against one pixel;
-    and how many frames do. In double precision, whatever the frames are."""
-    n = len(frames)
-    va, vb, vc, vmin = model[4:]
-    z = np.empty(n)
-    for k in range(len(frame)):
-        y, x = row[k], column[k]
-        count = 0
-        for i in range(n):
-            v = _on_reference(frames, i, row0 + y, top, x, model)
-            if np.abs(v) < np.inf and not rejected[i, y, x]:
-                z[count] = v
-                count += 1
-        left[k] = count
-        if count == 0:
-            median[k] = mean[k] = noise[k] = missing[k] = np.nan
-            continue
-        ordered = np.sort(z[:count])
-        m = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-        weight, total = 0.0, 0.0
-        for i in range(n):
-            v = _on_reference(frames, i, row0 + y, top, x, model)
-            if np.abs(v) < np.inf and not rejected[i, y, x]:
-                w = 1 / _variance(va[i], vb[i], vc[i], vmin[i], m, inflation[y, x], structure[y, x])
-                weight += w
-                total += w * (v - m)
-        i = frame[k]
-        own = _variance(va[i], vb[i], vc[i], vmin[i], m, 1.0, 0.0)
-        missing[k] = np.sqrt(max(own - 1 / weight, 0.0))
-        median[k] = m
-        mean[k] = m + total / weight
-        noise[k] = np.sqrt(_variance(va[i], vb[i], vc[i], vmin[i], m, inflation[y, x], structure[y, x]) + 1 / weight)
-
-
-@_jit
-def against_others(z, reference, scale, variance, terms, keep, residual, differences):
-    """Residual of each frame against the mean of the others that survive at the pixel (within `keep` variances of the
-    reference), in units of the frame, and the terms (T, N, M) of its variance, given those of one pixel; all (N, M)."""
-    n, columns = z.shape
-    w = np.empty(n)
-    parts = np.empty(len(terms))
-    for x in range(columns):
-        weight, mean = 0.0, 0.0
         parts[:] = 0
         for i in range(n):
-            r = z[i, x] - reference[x]
-            v = variance[i, x] / (scale[i] * scale[i])
-            w[i] = 1 / v if r * r <= keep * v else 0.0
-            if w[i] > 0:
-                weight += w[i]
-                mean += w[i] * r
-                for t in range(len(terms)):
-                    parts[t] += (w[i] / scale[i]) ** 2 * terms[t, i, x]
+            zi, wi, s = z[i, here], own[i], scale[i]
+            spread[:] = 0
+            for t in range(len(terms)):
+                term, factor = terms[t, i, here], theta[t] / (s * s)
+                for x in range(width):
+                    spread[x] += factor * term[x]
+            for x in range(width):
+                r = zi[x] - middle[x]
+                v = max(spread[x], smallest)
+                w = 1 / v
+                survives = r * r <= keep * v
+                wi[x] = w if survives else -w
+                weight[x] += w if survives else 0.0
+                mean[x] += w * r if survives else 0.0
+            for t in range(len(terms)):
+                part, term = parts[t], terms[t, i, here]
+                for x in range(width):
+                    w = max(wi[x], 0.0) / s
+                    part[x] += w * w * term[x]
         for i in range(n):
-            r = z[i, x] - reference[x]
-            others = weight - w[i]
-            if others > 1e-9 * weight and np.abs(r) < np.inf:
-                residual[i, x] = scale[i] * (r - (mean - (w[i] * r if w[i] > 0 else 0.0)) / others)
-                for t in range(len(terms)):
-                    own = (w[i] / scale[i]) ** 2 * terms[t, i, x]
-                    differences[t, i, x] = terms[t, i, x] + (scale[i] / others) ** 2 * (parts[t] - own)
-            else:
-                residual[i, x] = np.nan
+            zi, ri, wi, s = z[i, here], residual[i, here], own[i], scale[i]
+            for x in range(width):
+                r = zi[x] - middle[x]
+                w = max(wi[x], 0.0)
+                others = weight[x] - w
+                fine = (others > 1e-9 * weight[x]) & (np.abs(r) < np.inf)
+                ri[x] = s * (r - (mean[x] - (w * r if w > 0 else 0.0)) / others) if fine else np.nan
+            for t in range(len(terms)):
+                part, term, out = parts[t], terms[t, i, here], differences[t, i, here]
+                for x in range(width):
+                    w = max(wi[x], 0.0)
+                    others = weight[x] - w
+                    factor = (s / others) * (s / others) if others > 1e-9 * weight[x] else 0.0
+                    out[x] = term[x] + factor * (part[x] - (w / s) * (w / s) * term[x])
 
 
-@_jit
-def variance_sums(residual, terms, theta, smallest, clip, normal, right):
-    """Sums of the weighted straight line residual^2 = theta * terms over what lies within `clip` variances."""
-    _, n, columns = terms.shape
-    normal[:] = 0
-    right[:] = 0
+@numba.njit(**{**OPTIONS, "fastmath": {*OPTIONS["fastmath"], "reassoc"}})
+def variance_sums(residual, terms, theta, smallest, clip):
+    """Sums of the weighted straight line residual^2 = theta * terms over what lies within `clip` variances: (4, 5), the
+    normal matrix and the right side."""
+    n = terms.shape[1]
+    sums = np.zeros((4, 5))
+    a, b, c, d = theta[0], theta[1], theta[2], theta[3]
     for i in range(n):
-        for x in range(columns):
-            y = residual[i, x] * residual[i, x]
-            t0, t1, t2, t3 = terms[0, i, x], terms[1, i, x], terms[2, i, x], terms[3, i, x]
-            expected = max(theta[0] * t0 + theta[1] * t1 + theta[2] * t2 + theta[3] * t3, smallest * t0)
-            if y <= clip * expected:
-                w = 1 / (expected * expected)
-                normal[0, 0] += w * t0 * t0
-                normal[0, 1] += w * t0 * t1
-                normal[0, 2] += w * t0 * t2
-                normal[0, 3] += w * t0 * t3
-                normal[1, 1] += w * t1 * t1
-                normal[1, 2] += w * t1 * t2
-                normal[1, 3] += w * t1 * t3
-                normal[2, 2] += w * t2 * t2
-                normal[2, 3] += w * t2 * t3
-                normal[3, 3] += w * t3 * t3
-                right[0] += w * t0 * y
-                right[1] += w * t1 * y
-                right[2] += w * t2 * y
-                right[3] += w * t3 * y
-    for k in range(4):
-        for j in range(k):
-            normal[k, j] = normal[j, k]
-
-
-# what `clip` does
-SIGMA, MAD, WINSORIZED, PERCENTILE, MINMAX, ESD = range(6)
-
-
-@_inline
-def _sorted(values, count, ordered):
-    """The first `count` values in order (they are few), and their median. `ordered` may be `values`."""
-    for k in range(count):
-        v = values[k]
-        j = k
-        while j > 0 and ordered[j - 1] > v:
-            ordered[j] = ordered[j - 1]
-            j -= 1
-        ordered[j] = v
-    return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
-
-
-@_inline
-def _mean_std(values, count):
-    mean = 0.0
-    for k in range(count):
-        mean += values[k]
-    mean /= count
-    total = 0.0
-    for k in range(count):
-        total += (values[k] - mean) * (values[k] - mean)
-    return mean, np.sqrt(total / count)
-
-
-@_inline
-def _winsorized(values, count, ordered):
-    """Median and standard deviation, with what lies beyond 1.5 sigma moved there until nothing changes."""
-    centre = _sorted(values, count, ordered)
-    _, std = _mean_std(values, count)
-    for _ in range(50):
-        for k in range(count):
-            ordered[k] = min(max(values[k], centre - 1.5 * std), centre + 1.5 * std)
-        last = std
-        # what moving the tails takes from the standard deviation of a Gaussian
-        std = 1.134 * _mean_std(ordered, count)[1]
-        if abs(std - last) <= 0.0005 * last:
-            break
-    return centre, std
-
-
-@_jit
-def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, critical, flags):
-    """Flag what stands out of the samples of each pixel, z, by their own scatter; `flags` begins at row0.
-
-    `high`, `low`: thresholds above and below; `maxiters` < 0 = until nothing changes; `critical`: (n + 1, k) critical
-    values of the generalized ESD test. In double precision.
-    """
-    n, _, nx = frames.shape
-    z, kept, ordered = np.empty(n), np.empty(n), np.empty(n)
-    for y in range(row1 - row0):
-        for x in range(nx):
-            count = 0
-            for i in range(n):
-                z[i] = _on_reference(frames, i, row0 + y, top, x, model)
-                if np.abs(z[i]) < np.inf:
-                    kept[count] = z[i]
-                    count += 1
-            if count == 0:
-                continue
-            lower, upper = -np.inf, np.inf
-            if method == ESD:
-                lower, upper = _esd(kept, count, critical)
-            elif method == PERCENTILE:
-                centre = _sorted(kept, count, ordered)
-                lower, upper = centre - low * np.abs(centre), centre + high * np.abs(centre)
-            elif method == MINMAX:
-                _sorted(kept, count, ordered)
-                if ordered[0] < ordered[count - 1]:
-                    lower, upper = np.nextafter(ordered[0], np.inf), np.nextafter(ordered[count - 1], -np.inf)
-            else:
-                done = 0
-                while True:
-                    if method == MAD:
-                        centre = _sorted(kept, count, ordered)
-                        for k in range(count):
-                            ordered[k] = np.abs(kept[k] - centre)
-                        std = 1.482602218505602 * _sorted(ordered, count, ordered)
-                    elif method == WINSORIZED:
-                        centre, std = _winsorized(kept, count, ordered)
-                    else:
-                        centre, std = _mean_std(kept, count)
-                        if not use_mean:
-                            centre = _sorted(kept, count, ordered)
-                    lower, upper = centre - low * std, centre + high * std
-                    new = 0
-                    for k in range(count):
-                        if lower <= kept[k] <= upper:
-                            kept[new] = kept[k]
-                            new += 1
-                    if new in (0, count):
-                        break
-                    count = new
-                    done += 1
-                    if 0 <= maxiters <= done:
-                        break
-            for i in range(n):
-                if z[i] < lower or z[i] > upper:
-                    flags[i, y, x] = np.abs(z[i]) < np.inf
-
-
-@_jit
-def _esd(kept, count, critical):
-    """Bounds of what the generalized ESD test leaves (Rosner 1983, doi:10.1080/00401706.1983.10487848)."""
-    n = count
-    lower, upper = kept[:count].min(), kept[:count].max()
-    for k in range(min(critical.shape[1], int(0.3 * n), n - 2)):
-        mean, std = _mean_std(kept, count)
-        std *= np.sqrt(count / (count - 1.0))
-        worst = 0
-        for j in range(1, count):
-            if np.abs(kept[j] - mean) > np.abs(kept[worst] - mean):
-                worst = j
-        out = np.abs(kept[worst] - mean) > critical[n, k] * std
-        count -= 1
-        kept[worst] = kept[count]
-        if out:
-            # the largest number of outliers for which the test speaks
-            lower, upper = kept[:count].min(), kept[:count].max()
-    return lower, upper
+        n00 = n01 = n02 = n03 = n11 = n12 = n13 = n22 = n23 = n33 = r0 = r1 = r2 = r3 = 0.0
+        r, t, u, v, w = residual[i], terms[0, i], terms[1, i], terms[2, i], terms[3, i]
+        for x in range(len(r)):
+            y = r[x] * r[x]
+            t0, t1, t2, t3 = t[x], u[x], v[x], w[x]
+            expected = max(a * t0 + b * t1 + c * t2 + d * t3, smallest * t0)
+            inside = y <= clip * expected
+            weight = 1 / (expected * expected) if inside else 0.0
+            y = y if inside else 0.0
+            w0, w1, w2, w3 = weight * t0, weight * t1, weight * t2, weight * t3
+            n00 += w0 * t0
+            n01 += w0 * t1
+            n02 += w0 * t2
+            n03 += w0 * t3
+            n11 += w1 * t1
+            n12 += w1 * t2
+            n13 += w1 * t3
+            n22 += w2 * t2
+            n23 += w2 * t3
+            n33 += w3 * t3
+            r0 += w0 * y
+            r1 += w1 * y
+            r2 += w2 * y
+            r3 += w3 * y
+        sums += np.array(
+            [[n00, n01, n02, n03, r0], [n01, n11, n12, n13, r1], [n02, n12, n22, n23, r2], [n03, n13, n23, n33, r3]]
+        )
+    return sums
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from . import kernels
 from .normalize import stack_median
+from .threads import in_threads
 
 __all__ = ["NoiseModel", "fit_noise", "structure_above_noise"]
 
@@ -87,8 +88,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     """
     n = len(sample)
     z = ((sample - offsets[:, None, None, None]) / scales[:, None, None, None]).astype(sample.dtype)
-    reference = stack_median(z).reshape(sample.shape[1:])
-    start = _clipped_variance((z - reference)[:, :: max(1, sample.shape[1] // 50)]) * n / (n - 1)
+    reference = stack_median(z)
+    some = slice(None, None, max(1, sample.shape[1] // 20))
+    start = _clipped_variance(z[:, some] - reference[some]) * n / (n - 1)
     # equal frames have no noise but that of rounding
     rounding = np.finfo(np.float32).eps * np.nanmax(np.abs(reference[np.isfinite(reference)]), initial=1e-15)
     start = max(start, rounding**2)
@@ -113,15 +115,15 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     usual = np.mean(scales * sky + offsets)
     theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
+    residual, differences = np.empty(z.shape), np.empty(terms.shape)
     for _ in range(3):
-        variance = np.maximum(np.tensordot(theta, terms, 1), 0.02 * start * s * s)
-        residual, differences = _against_others(z, reference, variance, scales, terms)
+        _against_others(z, reference, scales, terms, theta, 0.02 * start, residual, differences)
         theta, error = _fit_variance(residual, differences, slope, theta)
     told = gain is not None or theta[1] > 5 * error
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
     # the level that most pixels have, and the darkest, are measured and not left to a line
-    at_sky = _clipped_variance(_of_one(residual, np.tensordot(theta[:2], differences[:2], 1), plain))
+    at_sky = _clipped_variance(_of_one(residual, theta[0] * differences[0] + theta[1] * differences[1], plain))
     in_dark = _clipped_variance(_of_one(residual, differences[0], reference <= np.percentile(reference, 10)))
     if at_sky > 0:
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
@@ -199,13 +201,17 @@ def _thin(z, reference, structure):
     return z[:, keep], reference[keep], structure[keep]
 
 
-def _against_others(z, reference, variance, scales, terms):
+def _against_others(z, reference, scales, terms, theta, smallest, residual, differences):
     """Residual [ADU] of each frame against the mean of the others that survive at the pixel, and the terms of the
-    variance [ADU^2] of that difference, given the terms of the variance of one pixel."""
-    residual, differences = np.empty(z.shape), np.zeros(terms.shape)
+    variance [ADU^2] of that difference, given the terms of the variance of one pixel and what they count for."""
+    reference = reference.astype(float)
     keep = _CLIP**2 * survival_factor(len(z))
-    kernels.against_others(z, reference.astype(float), scales, variance, terms, keep, residual, differences)
-    return residual, differences
+
+    def piece(a, b):
+        kernels.against_others(z, reference, scales, terms, theta, smallest, keep, a, b, residual, differences)
+
+    step = 1 + z.shape[1] // 4
+    in_threads(piece, [(a, min(a + step, z.shape[1])) for a in range(0, z.shape[1], step)])
 
 
 def survival_factor(n):
@@ -226,9 +232,9 @@ def _fit_variance(residual, terms, slope, theta):
     if some.size <= len(fit):
         return theta, error
     smallest = max(0.02 * np.median(some**2), 1e-9 * theta[0], 1e-40)
-    normal, right = np.empty((4, 4)), np.empty(4)
     for _ in range(4):
-        kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2, normal, right)
+        sums = kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2)
+        normal, right = sums[:, :4], sums[:, 4]
         fit = [k for k in fit if normal[k, k] > 0]
         held = [k for k in range(4) if k not in fit]
         size = np.sqrt(np.diag(normal))[fit]
@@ -265,8 +271,11 @@ def _clipped_variance(r):
     if not r.size:
         return 0.0
     # nine tenths of a Gaussian lie within 1.645 sigma; the median would be 0 on coarsely quantised data
-    variance = np.percentile(r * r, 90) / 1.645**2 or np.mean(r * r)
+    variance = np.percentile(r[:: 1 + r.size // 50_000] ** 2, 90) / 1.645**2 or np.mean(r * r)
+    r2 = r * r
     for _ in range(8):
-        inside = r * r <= _CLIP**2 * variance
-        variance = np.mean(r[inside] ** 2) / _CLIPPED_VARIANCE
+        last = variance
+        variance = np.mean(r2[r2 <= _CLIP**2 * variance]) / _CLIPPED_VARIANCE
+        if abs(variance - last) <= 1e-6 * last:
+            break
     return float(variance)

@@ -6,13 +6,17 @@ import numpy as np
 from scipy import ndimage
 
 from . import kernels
+from .threads import in_threads
 
 __all__ = ["Normalization", "normalize", "stack_median", "typical_value"]
 
 _PATCH = 24  # pixels; holds a star's light together while its seeing changes
 _SAMPLES = 1_800_000  # pixels of all frames that the patches hold together
-_THIN = 512  # pixels along an axis that the first look takes
+_FEW = 128  # pixels along an axis that tell the level of a frame
+_THIN = 512  # pixels along an axis, and frames, that tell where the stars are
+_SOME = 9
 _RANGE = 25  # variance of the patches of the reference, in units of their noise, from which a line can be told
+_SETTLED = 3e-4  # relative change of the scales
 _MODEL_ERROR = 0.003  # relative: what seeing and registration do to the light of a patch
 
 
@@ -79,10 +83,14 @@ def normalize(image_set, how="auto", exptime=None):
     n, *shape = image_set.shape
     if how == "exptime" and exptime is None:
         raise ValueError("normalize is 'exptime' but exptime is not known; give exptime or choose another")
-    step = max(1, min(shape) // _THIN)
-    thin = image_set.read(slice(step // 2, None, step), slice(step // 2, None, step))
     fixed = exptime / np.median(exptime) if how == "exptime" else np.ones(n) if how in ("none", "offset") else None
-    scales, offsets, reference = _first_look(thin, how, fixed)
+    scales, offsets, levels = _first_look(_thinned(image_set, _FEW)[0], how, fixed)
+    # dark and bright frames, the same ones whatever order the set comes in
+    some = np.argsort(levels, kind="stable")[np.linspace(0, n - 1, min(n, _SOME)).round().astype(int)]
+    thin, step = _thinned(image_set, _THIN, some)
+    reference = stack_median(_to_reference(thin, scales[some], offsets[some]))
+    if not np.isfinite(reference).any():
+        raise ValueError("no pixel is good in any frame that was looked at; look at the mask")
     patches, centres = _read_patches(image_set, reference, step)
     good = np.isfinite(patches)
     alone = tuple(np.flatnonzero(~(good & (good.sum(axis=0) > 1)).any(axis=(1, 2, 3))).tolist())
@@ -93,11 +101,15 @@ def normalize(image_set, how="auto", exptime=None):
         if how == "auto":
             kinds = [(s, o, p) for s, o in ((False, True), (True, False), (True, True)) for p in (False, True)]
         planes = np.zeros((n, 2))
-        for _ in range(3):
+        for _ in range(8):
+            last = scales
             x, y, v, sky = _patch_means(patches, centres, scales, offsets, planes)
-            if len(kinds) > 1 and np.mean((x - sky) ** 2 * n / v.min(axis=0)) < _RANGE:
-                # the reference holds noise only: a line through it would follow that
-                kinds = [kind for kind in kinds if not (kind[0] and kind[1])]
+            if len(kinds) > 1:
+                # where the reference holds noise only, a line through it would follow that
+                if np.mean((x - sky) ** 2 * n / v.min(axis=0)) < _RANGE:
+                    kinds = [kind for kind in kinds if not (kind[0] and kind[1])]
+                if np.mean(_beside_plane(x.mean(axis=0), centres) ** 2 * n / v.min(axis=0)) < _RANGE:
+                    kinds = [kind for kind in kinds if not (kind[0] and kind[2])]
             fits = [_lines(x, y, v, centres, sky, kind, fixed) for kind in kinds]
             # a number more for each frame must earn its place
             prices = [0.5 * n * (s + o + 2 * p) * np.log(max(x.shape[1], 2)) for s, o, p in kinds]
@@ -110,6 +122,8 @@ def normalize(image_set, how="auto", exptime=None):
                 # z = (f - o) / s: moving every z by c moves the offsets by -c * s
                 offsets = offsets - np.median(offsets / scales) * scales
             planes = planes - np.median(planes / scales[:, None], axis=0) * scales[:, None]
+            if (np.abs(scales - last) < _SETTLED * scales).all():
+                break
     normalization = Normalization(scales, offsets, planes / np.array(shape), tuple(shape), alone)
     if patches.shape[-1] < _PATCH:
         # a small image is a sample of itself
@@ -124,15 +138,29 @@ def stack_median(z):
     if n == 2:
         a, b = z
         return np.where(np.isfinite(a) & np.isfinite(b), (a + b) / 2, np.where(np.isfinite(a), a, b))
-    z = np.ascontiguousarray(z).reshape(n, 1, -1)
+    shape = z.shape[1:]
+    z = np.ascontiguousarray(z).reshape(n, shape[0], -1)
     model = tuple(np.full(n, value, z.dtype) for value in (1, 0, 0, 0, 0, 0, 0, 1))
+    network = kernels.median_network(n)
     median, scatter = np.empty((2, *z.shape[1:]), z.dtype)
-    kernels.stack_scatter(z, 0, 1, 0, model, *kernels.median_network(n), 1, median, scatter)
-    return median
+
+    def piece(a, b):
+        kernels.stack_scatter(z, a, b, 0, model, *network, 1, median[a:b], scatter[a:b])
+
+    step = -(-shape[0] // 8)
+    in_threads(piece, [(a, min(a + step, shape[0])) for a in range(0, shape[0], step)])
+    return median.reshape(shape)
+
+
+def _thinned(image_set, pixels, frames=slice(None)):
+    """About so many pixels along the shorter axis, of all frames or some, and the step between them."""
+    step = max(1, min(image_set.shape[1:]) // pixels)
+    every = slice(step // 2, None, step)
+    return image_set.read(every, every, frames), step
 
 
 def _first_look(thin, how, fixed):
-    """Rough scales and offsets, and the thinned reference: the kind that leaves less behind, of the simple ones."""
+    """Rough scales and offsets: the kind that leaves less behind, of the simple ones; and the levels of the frames."""
     n = len(thin)
     levels = np.array([typical_value(frame) for frame in thin])
     if np.isnan(levels).any():
@@ -146,13 +174,10 @@ def _first_look(thin, how, fixed):
     best = None
     for scales, offsets in starts:
         z = _to_reference(thin, scales, offsets)
-        reference = stack_median(z).reshape(thin.shape[1:])
-        cost = np.sum([np.log(_width(frame - reference)) for frame in z])
+        cost = np.sum([np.log(_width(residual)) for residual in z - stack_median(z)])
         if best is None or cost < best[0]:
-            best = cost, scales, offsets, reference
-    if not np.isfinite(best[3]).any():
-        raise ValueError("no pixel is good in any frame that was looked at; look at the mask")
-    return best[1:]
+            best = cost, scales, offsets
+    return *best[1:], levels
 
 
 def _to_reference(frames, scales, offsets):
@@ -187,31 +212,36 @@ def _plane(planes, centres):
     return planes @ centres.T
 
 
+def _beside_plane(values, centres):
+    design = np.column_stack([np.ones(len(centres)), centres])
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
 def _patch_means(patches, centres, scales, offsets, planes):
     """Means of the patches of every frame, without hits, and of the reference over the same pixels, each (N, M); the
     variance of the former; the sky."""
     n, m, *size = patches.shape
-    z = _to_reference(patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype), scales, offsets)
-    z = z.reshape(n, m, -1)
-    reference = stack_median(z).reshape(m, -1)
-    good = np.isfinite(z)
-    # a pixel that only one frame knows compares it with itself
-    good &= good.sum(axis=0) > 1
-    count = good.sum(axis=2)
+    pixels = np.prod(size)
+    lift = _plane(planes, centres) + offsets[:, None]
+    z = (patches.reshape(n, m, -1) - lift[:, :, None].astype(patches.dtype)) / scales[:, None, None].astype(
+        patches.dtype
+    )
+    reference = stack_median(z)
     sky = typical_value(reference) if np.isfinite(reference).any() else 0.0
-    d = np.where(good, z - reference, 0)
-    width = np.array([_width(frame[fine]) for frame, fine in zip(d, good, strict=True)])[:, None]
-    if np.prod(size) >= 64:
-        # the pixels of a bright patch scatter more
-        width = np.maximum(width, 1.4826 * np.median(np.abs(d[:, :, ::5]), axis=2))
-    # a hit stands out of its patch; a star's core under another seeing stays below a share of its light
-    d[np.abs(d) > 5 * width[..., None] + 0.3 * np.abs(reference - sky)] = 0
-    some = np.maximum(count, 1)
-    x = np.where(good, reference, 0).sum(axis=2) / some
-    y = (x + d.sum(axis=2) / some) * scales[:, None] + offsets[:, None] + _plane(planes, centres)
-    v = (width**2 / some + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
+    x, d, count = np.empty((3, n, m))
+    width = np.empty((n, m))
+    some = _some(reference)
+    rough = np.array([_width(_some(frame) - some) for frame in z])
+
+    def piece(a, b):
+        kernels.patch_means(z, reference, a, b, sky, rough, pixels >= 64, x, d, count, width)
+
+    step = -(-m // 8)
+    in_threads(piece, [(a, min(a + step, m)) for a in range(0, m, step)])
+    y = (x + d) * scales[:, None] + lift
+    v = (width**2 / np.maximum(count, 1) + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
     # a patch that is blind in a frame has no weight
-    return (np.where(count, x, sky), np.where(count, y, sky), np.where(count, v, np.inf).astype(float), sky)
+    return (np.where(count, x, sky), np.where(count, y, sky), np.where(count, v, np.inf), sky)
 
 
 def _lines(x, y, v, centres, sky, kind, fixed):
@@ -233,7 +263,7 @@ def _lines(x, y, v, centres, sky, kind, fixed):
         theta[:, int(free_scale)] = [
             np.median(values[here]) if here.any() else zero for values, here in zip(y, fine, strict=True)
         ]
-    for _ in range(15):
+    for _ in range(30):
         d = y - np.einsum("ik,ikm->im", theta, design)
         w = np.where(fine, 1 / (v * (1 + d * d / (9 * v))), 0)
         normal = np.einsum("im,ikm,ilm->ikl", w, design, design)
@@ -241,7 +271,12 @@ def _lines(x, y, v, centres, sky, kind, fixed):
         size[size == 0] = 1
         normal = normal / (size[:, :, None] * size[:, None, :])
         right = np.einsum("im,ikm->ik", w * d, design) / size
-        theta += np.einsum("ikl,il->ik", np.linalg.pinv(normal, rcond=1e-6), right) / size
+        # (what the data do not tell stays as it is)
+        change = np.linalg.solve(normal + 1e-6 * np.eye(len(size[0])), right[:, :, None])[:, :, 0]
+        theta += change / size
+        # in units of its error
+        if (change * change < 1e-4).all():
+            break
     d = y - np.einsum("ik,ikm->im", theta, design)
     cost = np.sum(4.5 * np.log1p((d * d / (9 * v))[fine])) + 0.5 * np.sum(np.log(v[fine]))
     scales = start + theta[:, 0] if free_scale else start
@@ -254,7 +289,7 @@ def _lines(x, y, v, centres, sky, kind, fixed):
 
 def _width(r):
     """Robust rms of residuals; quantised data, where the median deviation is 0, get their clipped rms."""
-    r = _some(r)
+    r = _finite(_some(r))
     if not r.size:
         return 1e-30
     r = r - np.median(r)
@@ -266,14 +301,17 @@ def _width(r):
 
 def typical_value(values):
     """Median of some of the finite values, NaN where there is none."""
-    values = _some(values)
+    values = _finite(_some(values))
     return np.median(values) if values.size else np.nan
 
 
 def _some(values):
-    """The finite ones of some 20000 of the values: enough for a median to a hundredth of the scatter."""
+    """Some 5000 of the values: enough for a median to a fiftieth of the scatter."""
     values = values.reshape(-1)
     # a step that shares no factor with the width of an image walks through its columns
-    step = max(1, values.size // 20_000)
-    values = values[:: step + 1 - step % 2]
+    step = max(1, values.size // 5_000)
+    return values[:: step + 1 - step % 2]
+
+
+def _finite(values):
     return values[np.isfinite(values)]

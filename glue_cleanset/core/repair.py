@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from .threads import in_threads
-
 __all__ = ["copy_frames", "repair"]
 
 
@@ -12,9 +10,7 @@ def copy_frames(image_set):
     `ImageSet.work_dtype`."""
     frames = image_set.frames
     dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
-    cleaned = np.empty(frames.shape, dtype)
-    in_threads(np.copyto, list(zip(cleaned, frames, strict=True)))
-    return cleaned
+    return frames.astype(dtype, order="C")
 
 
 def repair(cleaned, image_set, outliers, normalization, settings):

@@ -1,0 +1,444 @@
+"""The compiled loops that flag outliers with the noise model, and measure them. See kernels.py for the arguments."""
+
+import numpy as np
+
+from .kernels import inline, jit, on_reference, put_in_order, variance_of
+
+# what the second and the third strongest neighbour count for in the joint test: a track has two at least
+_SECOND, _THIRD = 0.35, 0.15
+
+
+@jit
+def _significance(
+    frames,
+    row,
+    top,
+    x0,
+    x1,
+    model,
+    keep,
+    median,
+    inflation,
+    structure,
+    work,
+    code,
+    bright,
+    dark,
+    significance,
+    left,
+    reference,
+    columns,
+):
+    """Significance of the pixels x0 ... x1 of one row of every frame against the mean of the other frames that survive
+    there; `left` is the sum of the codes of the frames that do not. `columns` lists, from element 1 on, where there
+    are any, or where a significance is above `bright` or below `dark`; element 0 is their number. Results begin at
+    element 0, those of `significance` at 1: it has a rim.
+    """
+    n = len(frames)
+    scale, origin, gy, gx, va, vb, vc, vmin = model
+    dtype = frames.dtype.type
+    tiny = dtype(1e-30)
+    piece = work.shape[2]
+    some = np.zeros(piece, np.uint8)
+    eights = some.view(np.uint64)
+    number = 0
+    for begin in range(x0, x1, piece):
+        width = min(piece, x1 - begin)
+        at = begin - x0
+        weight, mean = work[2, 0, :width], work[2, 1, :width]
+        lowest, highest = work[2, 2, :width], work[2, 3, :width]
+        m, factor = median[begin : begin + width], inflation[begin : begin + width]
+        light, out = structure[begin : begin + width], left[at : at + width]
+        weight[:] = 0
+        mean[:] = 0
+        out[:] = 0
+        lowest[:] = 0
+        highest[:] = 0
+        for i in range(n):
+            ri, vi, source = work[0, i, :width], work[1, i, :width], frames[i, row, begin : begin + width]
+            s, a, b, c, floor, this = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i], code[i]
+            o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(begin), gx[i]
+            for x in range(width):
+                d = (source[x] - (o + g * dtype(x))) * s - m[x]
+                v = variance_of(a, b, c, floor, m[x], factor[x], light[x])
+                survives = d * d <= keep * v
+                w = dtype(1) / v
+                ri[x] = d
+                # the sign tells whether the frame is part of the mean
+                vi[x] = v if survives else -v
+                weight[x] += w if survives else dtype(0)
+                mean[x] += w * d if survives else dtype(0)
+                out[x] += this if (d * d > keep * v) & (d * d < np.inf) else dtype(0)
+        for x in range(width):
+            weight[x] = dtype(1) / (weight[x] if weight[x] > tiny else tiny)
+            mean[x] *= weight[x]
+            reference[at + x] = m[x] + mean[x]
+        for i in range(n):
+            ri, vi, sig = work[0, i, :width], work[1, i, :width], significance[i, at + 1 : at + 1 + width]
+            for x in range(width):
+                # against the mean of the others, multiplied out: a frame that is part of the mean lessens the noise
+                own = np.abs(vi[x])
+                v = own - weight[x] if vi[x] > 0 else own + weight[x]
+                value = (ri[x] - mean[x]) / np.sqrt(v)
+                # nothing but rounding is left where a frame stands alone, and nothing at all where none survives
+                fine = (v > dtype(1e-4) * own) & (np.abs(value) < np.inf)
+                value = value if fine else dtype(0)
+                sig[x] = value
+                lowest[x] = value if value < lowest[x] else lowest[x]
+                highest[x] = value if value > highest[x] else highest[x]
+        for x in range(width):
+            some[x] = (highest[x] > bright) | (lowest[x] < dark) | (out[x] > 0)
+        for k in range((width + 7) // 8):
+            if eights[k]:
+                for x in range(8 * k, min(8 * k + 8, width)):
+                    if some[x]:
+                        number += 1
+                        columns[number] = at + x
+    columns[0] = number
+
+
+@jit
+def _significance_again(frames, row, top, x, model, median, inflation, structure, flagged, significance):
+    """The same for one pixel of every frame, now with just the flagged frames left out; returns the reference."""
+    n = len(frames)
+    va, vb, vc, vmin = model[4:]
+    dtype = frames.dtype.type
+    m = median[x]
+    weight, mean = dtype(0), dtype(0)
+    for i in range(n):
+        d = on_reference(frames, i, row, top, x, model) - m
+        if not flagged[i] and np.abs(d) < np.inf:
+            w = dtype(1) / variance_of(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
+            weight += w
+            mean += w * d
+    if weight == 0:
+        significance[:] = 0
+        return m
+    mean /= weight
+    for i in range(n):
+        d = on_reference(frames, i, row, top, x, model) - m
+        w = dtype(1) / variance_of(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
+        others = weight + w if flagged[i] else weight - w
+        fine = (others > dtype(1e-4) * weight) & (np.abs(d) < np.inf)
+        significance[i] = (d - mean) * np.sqrt(w * weight / others) if fine else dtype(0)
+    return m + mean
+
+
+@jit
+def _outlier(ring, y, i, x, high, low, joint, cap):
+    """Is pixel x of row y of frame i an outlier? `ring` holds rows of significance with a rim, row y at y % 5."""
+    s = ring[y % 5, i, x]
+    if s > low[0]:
+        sign, side = 1, 0
+    elif s < -low[1]:
+        sign, side = -1, 1
+    else:
+        return False
+    s = sign * s
+    if s > high[side]:
+        return True
+    # a quick look first: the strongest neighbour would have to count for all three
+    first, second, third = s * 0, s * 0, s * 0
+    for dy in range(-1, 2):
+        line = ring[(y + dy) % 5, i]
+        for dx in range(-1, 2):
+            v = sign * line[x + dx] if dx != 0 or dy != 0 else s * 0
+            first = max(first, v)
+    weight = ring.dtype.type
+    if s + min(first, cap[side]) * weight(1 + _SECOND + _THIRD) <= joint[side]:
+        return False
+    first = s * 0
+    for dy in range(-1, 2):
+        line = ring[(y + dy) % 5, i]
+        for dx in range(-1, 2):
+            # the pixel itself is no neighbour; written without branches
+            v = min(sign * line[x + dx], cap[side]) if dx != 0 or dy != 0 else s * 0
+            third = max(third, min(second, v))
+            second = max(second, min(first, v))
+            first = max(first, v)
+    return s + first + weight(_SECOND) * second + weight(_THIRD) * third > joint[side]
+
+
+@jit
+def _stand_out(significance, columns, bright, dark, seeds):
+    """List frame and column of what stands out in a row."""
+    number = 0
+    for k in range(1, columns[0] + 1):
+        x = columns[k] + 1
+        for i in range(len(significance)):
+            if significance[i, x] > bright or significance[i, x] < dark:
+                number += 1
+                seeds[0, number], seeds[1, number] = i, x
+    seeds[0, 0] = number
+
+
+@jit
+def _judge_row(ring, y, seeds, width, high, low, joint, cap, found, outliers):
+    """Mark in `found` (N, width) and list the outliers of row y, all of which are seeds or next to one."""
+    number = 0
+    for r in range(y - 1, y + 2):
+        seed = seeds[r % 5]
+        for k in range(1, seed[0, 0] + 1):
+            i, x = seed[0, k], seed[1, k]
+            for j in range(max(x - 1, 1), min(x + 2, width + 1)):
+                s = ring[y % 5, i, j]
+                if -low[1] <= s <= low[0] or found[i, j - 1]:
+                    continue
+                if _outlier(ring, y, i, j, high, low, joint, cap):
+                    found[i, j - 1] = True
+                    number += 1
+                    outliers[0, number], outliers[1, number] = i, j - 1
+    outliers[0, 0] = number
+
+
+@jit
+def judge(frames, row0, row1, top, model, keep, median, inflation, structure, high, low, joint, cap, reference, flags):
+    """Flag the pixels of the rows row0 ... row1 that deviate, in two passes.
+
+    The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
+    the first flagged. All rows of `frames` may be read, as neighbours have a say; `median`, `inflation`, `structure`,
+    `reference` and `flags` have the rows of `frames`.
+
+    `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low`, where it and
+    its strongest neighbours, each counted to `cap`, exceed `joint` together.
+    """
+    n, rows, nx = frames.shape
+    dtype = frames.dtype.type
+    # tiles whose rows stay in the cache
+    tile = min(max(16384 // n, 64), nx)
+    wide = tile + 4
+    # an outlier stands out of this itself, or has a neighbour that does
+    share = dtype(2 + _SECOND + _THIRD)
+    bright, dark = min(high[0], joint[0] / share), -min(high[1], joint[1] / share)
+    # the sum of their codes tells which frames are meant
+    code = np.empty(n, frames.dtype)
+    for i in range(n):
+        code[i] = 1 + (7919 * i + 31 * i * i) % 65521
+    # five rows of significance with a rim of zeros: the newest two are of the first pass, the others of the second
+    ring = np.zeros((5, n, wide + 2), frames.dtype)
+    means = np.empty((5, wide), frames.dtype)
+    left = np.zeros((5, wide), frames.dtype)
+    # lists, with their lengths in element 0: the columns to look at in each row of the ring, and those that the second
+    # pass changes; frame and column of what stands out in it; of the outliers of the row that is judged
+    columns = np.zeros((5, wide + 1), np.int32)
+    changes = np.zeros((5, wide + 1), np.int32)
+    seeds = np.zeros((5, 2, n * wide + 1), np.int32)
+    outliers = np.zeros((2, n * wide + 1), np.int32)
+    work = np.empty((3, max(n, 4), 256), frames.dtype)
+    found = np.zeros((n, wide), np.bool_)
+    told = np.zeros(wide, frames.dtype)
+    again = np.empty((n, wide), frames.dtype)
+    for x0 in range(0, nx, tile):
+        x1 = min(x0 + tile, nx)
+        # two more columns on either side, where there are any; column 0 of the ring is the rim
+        a, b = max(x0 - 2, 0), min(x1 + 2, nx)
+        width = b - a
+        ring[:] = 0
+        columns[:, 0] = 0
+        changes[:, 0] = 0
+        seeds[:, 0, 0] = 0
+        for row in range(row0 - 2, row1 + 3):
+            here, column = ring[row % 5], columns[row % 5]
+            column[0] = 0
+            if 0 <= row < min(rows, row1 + 2):
+                parts = median[row], inflation[row], structure[row]
+                out = here, left[row % 5], means[row % 5], column
+                _significance(frames, row, top, a, b, model, keep, *parts, work, code, bright, dark, *out)
+            else:
+                here[:] = 0
+            _stand_out(here, column, bright, dark, seeds[row % 5])
+            # the first pass judges the row before
+            y = row - 1
+            judged = max(row0 - 1, 0) <= y < min(row1 + 1, rows)
+            if judged:
+                _judge_row(ring, y, seeds, width, high, low, joint, cap, found, outliers)
+                for k in range(1, outliers[0, 0] + 1):
+                    i, x = outliers[0, k], outliers[1, k]
+                    told[x] += code[i]
+                    if row0 <= y < row1 and x0 <= a + x < x1:
+                        flags[i, y, a + x] = True
+            # only now may the second change the row before that
+            change = changes[(row - 2) % 5]
+            for k in range(1, change[0] + 1):
+                ring[(row - 2) % 5, :, change[k] + 1] = again[:, change[k]]
+            change = changes[y % 5]
+            change[0] = 0
+            if judged:
+                number = outliers[0, 0]
+                for k in range(1, number + columns[y % 5, 0] + 1):
+                    x = outliers[1, k] if k <= number else columns[y % 5, k - number]
+                    # where the first pass left out what it flagged, nothing changes
+                    if told[x] != left[y % 5, x]:
+                        parts = median[y], inflation[y], structure[y]
+                        means[y % 5, x] = _significance_again(
+                            frames, y, top, a + x, model, *parts, found[:, x], again[:, x]
+                        )
+                        told[x] = left[y % 5, x]
+                        change[0] += 1
+                        change[change[0]] = x
+                for k in range(1, number + 1):
+                    found[outliers[0, k], outliers[1, k]] = False
+                    told[outliers[1, k]] = 0
+                told[change[1 : change[0] + 1]] = 0
+                if row0 <= y < row1:
+                    reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
+            # next to what has changed the first judgement does not stand
+            y = row - 3
+            if y >= row0:
+                for r in range(y - 1, y + 2):
+                    change = changes[r % 5]
+                    for k in range(1, change[0] + 1):
+                        begin, end = max(change[k] - 1, x0 - a), min(change[k] + 2, x1 - a)
+                        for i in range(n):
+                            for x in range(begin, end):
+                                v = ring[y % 5, i, x + 1]
+                                stands_out = v > low[0] or v < -low[1]
+                                if stands_out or flags[i, y, a + x]:
+                                    stands_out = stands_out and _outlier(ring, y, i, x + 1, high, low, joint, cap)
+                                    flags[i, y, a + x] = stands_out
+
+
+@jit
+def _any_frame(flags, y, some):
+    """Where is any frame flagged in this row?"""
+    some[:] = False
+    for i in range(len(flags)):
+        line = flags[i, y]
+        for x in range(len(some)):
+            some[x] |= line[x]
+
+
+@jit
+def excuse(frames, row0, row1, top, model, median, inflation, structure, high, flags):
+    """Take back flags of the rows row0 ... row1 on stars that have changed their light.
+
+    Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
+    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `median`, `inflation`,
+    `structure` and `flags` have the rows of `frames`.
+    """
+    n, rows, nx = frames.shape
+    va, vb, vc, vmin = model[4:]
+    share = np.empty(24)
+    some = np.empty(nx, np.bool_)
+    for y in range(row0, row1):
+        _any_frame(flags, y, some)
+        for x in range(nx):
+            if not some[x] or structure[y, x] == 0:
+                continue
+            dark = np.inf
+            for b in range(max(y - 4, 0), min(y + 5, rows)):
+                for a in range(max(x - 4, 0), min(x + 5, nx)):
+                    dark = min(dark, median[b, a])
+            for i in range(n):
+                if not flags[i, y, x]:
+                    continue
+                count = 0
+                for b in range(max(y - 2, 0), min(y + 3, rows)):
+                    for a in range(max(x - 2, 0), min(x + 3, nx)):
+                        light = median[b, a] - dark
+                        v = variance_of(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
+                        r = on_reference(frames, i, b, top, a, model) - median[b, a]
+                        if light * light > 9 * v and np.abs(r) < np.inf and not (a == x and b == y):
+                            share[count] = r / light
+                            count += 1
+                if count < 8:
+                    continue
+                change = put_in_order(share, count, share)
+                agree = 0
+                for j in range(count):
+                    agree += 0.3 < share[j] / change < 2
+                if agree < 0.8 * count:
+                    continue
+                r = on_reference(frames, i, y, top, x, model) - median[y, x]
+                left = np.abs(r - change * (median[y, x] - dark))
+                v = variance_of(va[i], vb[i], vc[i], vmin[i], median[y, x], inflation[y, x], structure[y, x])
+                flags[i, y, x] = not (left < 0.6 * np.abs(r) and left * left < high[0 if r > 0 else 1] ** 2 * v)
+
+
+@inline
+def _size(significance):
+    return np.abs(significance) if not np.isnan(significance) else 0.0
+
+
+@jit
+def settle(
+    frames, row0, row1, top, model, inflation, structure, fewest, most, flags, reference, image, where, measured
+):
+    """Measure the flagged pixels of the rows row0 ... row1, in double precision whatever the frames are.
+
+    At each pixel at most `most` frames stay flagged, and `fewest` remain, the most significant first. `inflation`,
+    `structure`, `flags`, `reference` and the images of `image` begin at row0.
+
+    reference : the noise-weighted mean of the frames that survive is put there, where there is one
+    image : (number of the most significant frame, number of frames, greatest significance)
+    where : (3, K), frame, row and column of each pixel that stays flagged, ordered by row, column, frame
+    measured : (5, K), median and mean of the survivors as z, difference to the mean in units of the frame and in sigma,
+        noise in units of the frame that the mean lacks against one pixel; NaN where no frame survives
+    Returns how many there are.
+    """
+    n, _, nx = frames.shape
+    scale, va, vb, vc, vmin = model[0], *model[4:]
+    best, count, peak = image
+    some = np.empty(nx, np.bool_)
+    z, ordered = np.empty((2, n))
+    strength = np.empty(n)
+    number = 0
+    for y in range(row1 - row0):
+        _any_frame(flags, y, some)
+        for x in range(nx):
+            if not some[x]:
+                continue
+            for i in range(n):
+                z[i] = on_reference(frames, i, row0 + y, top, x, model)
+            settled = False
+            while True:
+                good, flagged = 0, 0
+                for i in range(n):
+                    if flags[i, y, x]:
+                        flagged += 1
+                    elif np.abs(z[i]) < np.inf:
+                        ordered[good] = z[i]
+                        good += 1
+                m, mean, weight, factor, light = np.nan, np.nan, np.nan, inflation[y, x], structure[y, x]
+                if good:
+                    m = put_in_order(ordered, good, ordered)
+                    weight, mean = 0.0, 0.0
+                    for i in range(n):
+                        if not flags[i, y, x] and np.abs(z[i]) < np.inf:
+                            w = 1 / variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
+                            weight += w
+                            mean += w * (z[i] - m)
+                    mean = m + mean / weight
+                    reference[y, x] = mean
+                for i in range(n):
+                    if flags[i, y, x]:
+                        v = variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
+                        strength[i] = 0.0 if z[i] == mean else (z[i] - mean) / np.sqrt(v + 1 / weight)
+                limit = min(most, good + flagged - fewest)
+                if settled or flagged <= limit:
+                    break
+                # the least significant are put back
+                for _ in range(flagged - max(limit, 0)):
+                    least, size = -1, np.inf
+                    for i in range(n):
+                        if flags[i, y, x] and _size(strength[i]) <= size:
+                            least, size = i, _size(strength[i])
+                    flags[least, y, x] = False
+                settled = True
+            highest = -1.0
+            for i in range(n):
+                if not flags[i, y, x]:
+                    continue
+                own = variance_of(va[i], vb[i], vc[i], vmin[i], m, 1.0, 0.0)
+                where[0, number], where[1, number], where[2, number] = i, row0 + top + y, x
+                measured[0, number] = m
+                measured[1, number] = mean
+                measured[2, number] = (z[i] - mean) * scale[i]
+                measured[3, number] = strength[i]
+                measured[4, number] = np.nan if good == 0 else np.sqrt(max(own - 1 / weight, 0.0)) * scale[i]
+                number += 1
+                count[y, x] += 1
+                if _size(strength[i]) > highest:
+                    highest = _size(strength[i])
+                    best[y, x], peak[y, x] = i + 1, highest
+    return number

@@ -117,7 +117,7 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     where = np.concatenate([piece[1] for piece in pieces], axis=1)
     order = np.argsort(where[0].astype(np.uint16), kind="stable")
     index = np.ravel_multi_index(tuple(where[:, order]), shape)
-    measured = np.take(np.concatenate([piece[2] for piece in pieces], axis=1), order, axis=1)
+    measured = [np.concatenate([piece[2][k] for piece in pieces])[order] for k in range(5)]
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
     progress(0.9)
@@ -245,12 +245,12 @@ def _clipper(settings, n):
     bright, dark = settings.high_pair if settings.high is not None else (np.inf, np.inf)
     method = getattr(kernels_clip, settings.detection.upper())
     how = method, settings.centre == "mean", bright, dark, -1 if settings.maxiters is None else settings.maxiters
-    critical = _esd_table(n)
+    tables = _esd_table(n), *kernels.median_network(n)
     never = np.inf, np.inf
 
     def flag(stack, row0, row1, top, rows, parts, reference, flags):
         _judge_rows(stack, row0, row1, top, rows, parts, never, never, reference, flags)
-        kernels_clip.clip(stack, row0, row1, top, rows.exact, *how, critical, flags[:, row0:row1])
+        kernels_clip.clip(stack, row0, row1, top, rows.exact, *how, *tables, flags[:, row0:row1])
 
     return flag
 

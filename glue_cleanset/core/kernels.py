@@ -23,7 +23,7 @@ inline = numba.njit(**OPTIONS, inline="always")
 
 
 @jit
-def _exchange(values, lows, highs, width):
+def exchange(values, lows, highs, width):
     """Bring values[:, x] into the order that the network of exchanges gives, for each x < width."""
     for k in range(len(lows)):
         lo, hi = values[lows[k]], values[highs[k]]
@@ -65,7 +65,7 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                     bad[x] |= not fine
                     zi[x] = v
                     oi[x] = v if fine else dtype(np.inf)
-            _exchange(order, lows, highs, width)
+            exchange(order, lows, highs, width)
             m = median[row - row0, x0 : x0 + width]
             q = scatter[row - row0, x0 : x0 + width]
             if n == 2:
@@ -108,17 +108,22 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                     m[x], q[x] = _few(z[:, x], spare, va, vb, vmin)
 
 
-@inline
-def put_in_order(values, count, ordered):
-    """The first `count` values in order (they are few), and their median. `ordered` may be `values`."""
-    for k in range(count):
-        v = values[k]
-        j = k
-        while j > 0 and ordered[j - 1] > v:
-            ordered[j] = ordered[j - 1]
-            j -= 1
-        ordered[j] = v
-    return 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+@jit
+def median_of(values, count):
+    """Median of the first `count` values, by counting for each how many are below it: no branches, and they are few."""
+    before, after = (count - 1) // 2, count // 2
+    low, high = values[0], values[0]
+    for i in range(count):
+        v = values[i]
+        less, same = 0, 0
+        for j in range(count):
+            less += values[j] < v
+            same += values[j] <= v
+        if less <= before < same:
+            low = v
+        if less <= after < same:
+            high = v
+    return 0.5 * (low + high)
 
 
 @jit
@@ -175,7 +180,7 @@ def median_around(image, row0, row1, lows, highs):
             width = min(piece, nx - x0)
             for k in range(25):
                 values[k, :width] = lines[k // 5, x0 + k % 5 : x0 + k % 5 + width]
-            _exchange(values, lows, highs, width)
+            exchange(values, lows, highs, width)
             result[row - row0, x0 : x0 + width] = values[12, :width]
     return result
 
@@ -298,7 +303,7 @@ def patch_means(z, reference, first, last, sky, rough, own_scatter, mean, differ
                 number += 1
             scatter = rough[i]
             if own_scatter:
-                scatter = max(scatter, 1.4826 * put_in_order(sizes, number, sizes))
+                scatter = max(scatter, 1.4826 * median_of(sizes, number))
             total, level, good = 0.0, 0.0, 0
             for p in range(pixels):
                 d = z[i, m, p] - reference[m, p]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .kernels import inline, jit, on_reference, put_in_order, variance_of
+from .kernels import inline, jit, median_of, on_reference, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
 _SECOND, _THIRD = 0.35, 0.15
@@ -343,7 +343,7 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                             count += 1
                 if count < 8:
                     continue
-                change = put_in_order(share, count, share)
+                change = median_of(share, count)
                 agree = 0
                 for j in range(count):
                     agree += 0.3 < share[j] / change < 2
@@ -380,38 +380,46 @@ def settle(
     scale, va, vb, vc, vmin = model[0], *model[4:]
     best, count, peak = image
     some = np.empty(nx, np.bool_)
-    z, ordered = np.empty((2, n))
-    strength = np.empty(n)
+    columns = np.empty(nx, np.int64)
+    samples, marks = np.empty((nx, n)), np.empty((nx, n), np.bool_)
+    kept, strength = np.empty((2, n))
     number = 0
     for y in range(row1 - row0):
         _any_frame(flags, y, some)
+        flagged_columns = 0
         for x in range(nx):
-            if not some[x]:
-                continue
-            for i in range(n):
-                z[i] = on_reference(frames, i, row0 + y, top, x, model)
+            if some[x]:
+                columns[flagged_columns] = x
+                flagged_columns += 1
+        # frame by frame, as they lie in memory
+        for i in range(n):
+            for k in range(flagged_columns):
+                samples[k, i] = on_reference(frames, i, row0 + y, top, columns[k], model)
+                marks[k, i] = flags[i, y, columns[k]]
+        for k in range(flagged_columns):
+            x, z, out = columns[k], samples[k], marks[k]
             settled = False
             while True:
                 good, flagged = 0, 0
                 for i in range(n):
-                    if flags[i, y, x]:
+                    if out[i]:
                         flagged += 1
                     elif np.abs(z[i]) < np.inf:
-                        ordered[good] = z[i]
+                        kept[good] = z[i]
                         good += 1
                 m, mean, weight, factor, light = np.nan, np.nan, np.nan, inflation[y, x], structure[y, x]
                 if good:
-                    m = put_in_order(ordered, good, ordered)
+                    m = median_of(kept, good)
                     weight, mean = 0.0, 0.0
                     for i in range(n):
-                        if not flags[i, y, x] and np.abs(z[i]) < np.inf:
+                        if not out[i] and np.abs(z[i]) < np.inf:
                             w = 1 / variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
                             weight += w
                             mean += w * (z[i] - m)
                     mean = m + mean / weight
                     reference[y, x] = mean
                 for i in range(n):
-                    if flags[i, y, x]:
+                    if out[i]:
                         v = variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
                         strength[i] = 0.0 if z[i] == mean else (z[i] - mean) / np.sqrt(v + 1 / weight)
                 limit = min(most, good + flagged - fewest)
@@ -421,13 +429,13 @@ def settle(
                 for _ in range(flagged - max(limit, 0)):
                     least, size = -1, np.inf
                     for i in range(n):
-                        if flags[i, y, x] and _size(strength[i]) <= size:
+                        if out[i] and _size(strength[i]) <= size:
                             least, size = i, _size(strength[i])
-                    flags[least, y, x] = False
+                    out[least] = flags[least, y, x] = False
                 settled = True
             highest = -1.0
             for i in range(n):
-                if not flags[i, y, x]:
+                if not out[i]:
                     continue
                 own = variance_of(va[i], vb[i], vc[i], vmin[i], m, 1.0, 0.0)
                 where[0, number], where[1, number], where[2, number] = i, row0 + top + y, x

@@ -196,8 +196,7 @@ def _read_patches(image_set, reference, step):
     # a patch collects light; where its sum peaks it holds a structure whole
     reach = np.maximum(1, size // step)
     light = ndimage.uniform_filter(image, reach, mode="nearest")
-    peaks = light == ndimage.maximum_filter(light, 2 * reach + 1, mode="nearest")
-    bright = np.argwhere(peaks)[np.argsort(-light[peaks], kind="stable")][:half] * step + step // 2
+    bright = _peaks(light, np.maximum(1, reach // 2))[:half] * step + step // 2
     side = np.ceil(np.sqrt(half)).astype(int)
     grid = np.stack(np.meshgrid(*[(np.arange(side) + 0.5) * length / side for length in shape]), -1).reshape(-1, 2)
     corners = np.concatenate([bright, grid.astype(int)]) - size // 2
@@ -206,6 +205,19 @@ def _read_patches(image_set, reference, step):
     for k, (y, x) in enumerate(corners.tolist()):
         patches[:, k] = image_set.read(slice(y, y + size[0]), slice(x, x + size[1]))
     return patches, (corners + (size - 1) / 2 - (np.array(shape) - 1) / 2) / shape
+
+
+def _peaks(image, reach):
+    """Where the image peaks, at most once in each block of `reach` pixels, the brightest first; (K, 2)."""
+    reach = np.minimum(reach, image.shape)
+    number = image.shape // reach
+    blocks = image[: number[0] * reach[0], : number[1] * reach[1]].reshape(number[0], reach[0], number[1], reach[1])
+    blocks = blocks.swapaxes(1, 2).reshape(*number, -1)
+    highest = blocks.max(axis=2)
+    peaks = np.argwhere(highest == ndimage.maximum_filter(highest, 3, mode="nearest"))
+    peaks = peaks[np.argsort(-highest[tuple(peaks.T)], kind="stable")]
+    inside = np.unravel_index(blocks[tuple(peaks.T)].argmax(axis=1), reach)
+    return peaks * reach + np.transpose(inside)
 
 
 def _plane(planes, centres):

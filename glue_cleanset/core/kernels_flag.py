@@ -338,7 +338,7 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                         light = median[b, a] - dark
                         v = variance_of(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
                         r = on_reference(frames, i, b, top, a, model) - median[b, a]
-                        if light * light > 9 * v and np.abs(r) < np.inf and not (a == x and b == y):
+                        if light * light > 4 * v and np.abs(r) < np.inf and not (a == x and b == y):
                             share[count] = r / light
                             count += 1
                 if count < 8:
@@ -347,7 +347,7 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                 agree = 0
                 for j in range(count):
                     agree += 0.3 < share[j] / change < 2
-                if agree < 0.8 * count:
+                if agree < 0.7 * count:
                     continue
                 r = on_reference(frames, i, y, top, x, model) - median[y, x]
                 left = np.abs(r - change * (median[y, x] - dark))

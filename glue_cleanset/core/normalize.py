@@ -16,6 +16,7 @@ _FEW = 128  # pixels along an axis that tell the level of a frame
 _THIN = 512  # pixels along an axis, and frames, that tell where the stars are
 _SOME = 9
 _RANGE = 25  # variance of the patches of the reference, in units of their noise, from which a line can be told
+_SEEING, _MOVED = 7, 0.7  # pixels across that seeing moves light about, and the share of the light it moves
 _SETTLED = 3e-4  # relative change of the scales
 _MODEL_ERROR = 0.003  # relative: what seeing and registration do to the light of a patch
 
@@ -243,10 +244,13 @@ def _patch_means(patches, centres, scales, offsets, planes):
     x, d, count = np.empty((3, n, m))
     width = np.empty((n, m))
     some = _some(reference)
+    # a hit stands out of its patch; what a star gains or loses under another seeing stays below the light beside it
+    light = np.abs(np.nan_to_num(reference - sky)).reshape(m, *size)
+    light = _MOVED * ndimage.maximum_filter(light, (0, _SEEING, _SEEING), mode="nearest").reshape(m, -1)
     rough = np.array([_width(_some(frame) - some) for frame in z])
 
     def piece(a, b):
-        kernels.patch_means(z, reference, a, b, sky, rough, pixels >= 64, x, d, count, width)
+        kernels.patch_means(z, reference, light, a, b, rough, pixels >= 64, x, d, count, width)
 
     step = -(-m // 8)
     in_threads(piece, [(a, min(a + step, m)) for a in range(0, m, step)])

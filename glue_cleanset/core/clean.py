@@ -1,7 +1,9 @@
 """clean_image_set(): the stages in their order, and CleanResult."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
@@ -9,12 +11,15 @@ from astropy.table import Table
 from .detect import find_outliers
 from .events import find_events, summarize
 from .imageset import ImageSet
+from .kernels_flag import judge
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .repair import copy_frames, repair
 from .settings import CleanSettings
 
-__all__ = ["BAD_MISMATCH", "MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set"]
+__all__ = ["BAD_MISMATCH", "MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set", "must_compile"]
+
+_log = logging.getLogger(__name__)
 
 # a frame that lost more than this share of its pixels is reported
 MANY_PERCENT = 2.0
@@ -90,6 +95,12 @@ class CleanResult:
         return labels
 
 
+def must_compile():
+    """Whether the next cleaning compiles its loops first, as the first one on a machine does."""
+    place, line = judge.stats.cache_path, judge.py_func.__code__.co_firstlineno
+    return not judge.signatures and not any(Path(place).glob(f"*.judge-{line}.*"))
+
+
 def clean_image_set(
     frames, settings=CleanSettings(), *, mask=None, gain=None, readnoise=None, exptime=None, progress=None
 ):
@@ -134,6 +145,8 @@ def clean_image_set(
             raise CleanCancelled("cancelled; nothing was changed")
 
     report(0.0)
+    if must_compile():
+        _log.warning("the loops are compiled, once on this machine: some ten seconds")
     # the first stages leave a core to the copy
     with ThreadPoolExecutor(1) as pool:
         copy = pool.submit(copy_frames, image_set)

@@ -20,7 +20,7 @@ VARIANTS = {
     "mover": {"mover": True},
     "flats": {"flat": True},
     "variable stars": {"variable": 0.3},
-    "saturated stars": {"saturation": 60000.0},
+    "saturated stars": {"saturation": 5000.0},
     "ellipticity": {"ellipticity": 0.1},
     "gradients": {"gradient": 0.1},
 }

@@ -30,18 +30,19 @@ class CleanWorker(Worker):
 
     def _clean(self, job):
         # the loops are compiled when they are imported; here no window waits for that
-        from glue_cleanset.core.clean import clean_image_set
+        from glue_cleanset.core.clean import clean_image_set, must_compile
         from glue_cleanset.io.registration import registration_warning
 
         warning = registration_warning(
             job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
         )
+        text = "Compiling, this first time only: some ten seconds…" if must_compile() else "Cleaning…"
         result = clean_image_set(
             job.image_set,
             job.settings,
             gain=job.gain,
             readnoise=job.readnoise,
-            progress=self._reporter("Cleaning…", COMPARED, 1000),
+            progress=self._reporter(text, COMPARED, 1000),
         )
         return result, warning
 

@@ -1,5 +1,8 @@
 """The whole of a cleaning: what a result holds, promises that hold to the bit, progress and cancel."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -8,7 +11,8 @@ from astropy import units as u
 from core_oracles import DTYPES, add_hits, assert_same_bits, compare, label_by_frame_and_polarity, noise_frames, sky
 
 import glue_cleanset
-from glue_cleanset.core.clean import CleanCancelled, clean_image_set
+from glue_cleanset.core import clean
+from glue_cleanset.core.clean import CleanCancelled, clean_image_set, must_compile
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.settings import DETECTIONS, REPAIRS, CleanSettings
 
@@ -341,3 +345,21 @@ def test_no_copy_of_the_set_in_double_precision():
     kept = result.cleaned.nbytes + result.rejected.nbytes
     # the samples that normalisation and noise model look at do not grow with the set
     assert peak - kept < frames.nbytes + 150e6
+
+
+def test_a_machine_where_nothing_was_compiled(tmp_path):
+    program = "from glue_cleanset.core.clean import must_compile; print(must_compile())"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert answer.stdout.strip() == "True"
+    clean_image_set(HIT_FRAMES)
+    assert not must_compile()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_only_the_first_call_says_that_it_compiles(first, monkeypatch):
+    said = []
+    monkeypatch.setattr(clean, "must_compile", lambda: first)
+    monkeypatch.setattr(clean._log, "warning", said.append)
+    clean_image_set(HIT_FRAMES)
+    assert ["compiled" in text for text in said] == [True] * first

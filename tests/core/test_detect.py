@@ -64,6 +64,18 @@ def test_stars_under_another_seeing_and_a_registration_error():
     assert rejected.mean() < 1e-4
 
 
+@pytest.mark.parametrize("n", [5, 12])
+def test_where_the_detector_was_full_frames_of_other_scale_are_no_events(n):
+    full = 3000.0
+    simulated = simulate_set(n, (384, 384), seed=n, star_density=2e-3, saturation=full)
+    rejected = clean_image_set(simulated.frames).rejected
+    saturated = (simulated.frames >= full) & (simulated.deposits == 0)
+    assert saturated.sum() > 100
+    assert not (rejected & saturated).any()
+    hits = (simulated.deposits > 10 * simulated.sigma) & (simulated.frames < full / 2)
+    assert (rejected & hits).sum() > 0.97 * hits.sum()
+
+
 def test_cold_pixels_are_found():
     simulated = simulate_set(7, **STARS, **(NO_HITS | {"cold_fraction": 1e-3}))
     result = clean_image_set(simulated.frames)

@@ -150,3 +150,19 @@ def test_no_pixel_is_good_in_all_frames():
     assert result.rejected[2, 20, 5]
     assert result.rejected.mean() < 1e-3
     np.testing.assert_allclose(result.offsets - result.offsets[5], OFFSETS - OFFSETS[5], atol=1)
+
+
+def test_a_frame_of_much_sharper_seeing_keeps_its_scale():
+    n, odd = 9, 4
+    frames = simulate_set(n, (512, 512), seed=3).frames.copy()
+    sharp = simulate_set(n, (512, 512), seed=3, fwhm=2.4)
+    frames[odd] = sharp.frames[odd]
+    found, _ = relative(clean_image_set(frames).scales, 0 * sharp.scales, sharp.scales, 0 * sharp.scales)
+    np.testing.assert_allclose(found, 1, atol=0.02)
+
+
+def test_a_reference_that_is_a_plane_tells_no_scale_beside_a_plane():
+    level = np.linspace(200, 2000, 48) * np.ones((64, 1))
+    rng = np.random.default_rng(4)
+    frames = np.round(rng.normal(level, np.sqrt(level / 1.5 + 16), (5, *level.shape)))
+    np.testing.assert_allclose(clean_image_set(frames).scales, 1, atol=0.01)

@@ -12,6 +12,7 @@ from .detect import find_outliers
 from .events import find_events, summarize
 from .imageset import ImageSet
 from .kernels_flag import judge
+from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .repair import copy_frames, repair
@@ -185,7 +186,7 @@ def clean_image_set(
 def _warnings(summary, noise, alone):
     found = [noise.message] if noise.message else []
     if alone:
-        frames = ", ".join(summary["name"][list(alone)])
+        frames = listed(summary["name"][list(alone)])
         found.append(f"no good pixel is shared with the others by {frames}: it was compared with nothing")
     for column, limit, text in (
         (
@@ -201,7 +202,7 @@ def _warnings(summary, noise, alone):
             "frame is blurred, trailed or not registered, and hits on its stars stay; think of leaving it out",
         ),
     ):
-        frames = ", ".join(f"{row['name']} ({row[column]:.1f} %)" for row in summary[summary[column] > limit])
+        frames = listed([f"{row['name']} ({row[column]:.1f} %)" for row in summary[summary[column] > limit]])
         if frames:
             found.append(text.format(limit=limit, frames=frames))
     return tuple(found)

@@ -17,8 +17,8 @@ from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet
+from ..core.names import distinct, listed
 from .keywords import GAIN, READNOISE, frame_facts
-from .names import distinct, listed
 
 __all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
-from .names import distinct, listed
+from ..core.names import distinct, listed
 
 __all__ = ["check_output", "write_result"]
 

@@ -6,8 +6,8 @@ from glue.core.component import Component
 from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
+from ..core.names import listed
 from ..io.keywords import frame_facts
-from ..io.names import listed
 from .coords import FrameCoordinates
 
 __all__ = ["check_images", "header_noise", "image_set_from_cube", "stack_images"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glue_cleanset.io.names import distinct, listed
+from glue_cleanset.core.names import distinct, listed
 
 
 def test_each_its_own():

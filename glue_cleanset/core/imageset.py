@@ -81,8 +81,8 @@ class ImageSet:
         return part
 
     def usable(self, where):
-        """Which pixels of ``frames[where]`` are finite and not masked, bool."""
-        good = np.isfinite(self.frames[where])
+        """Which pixels of ``frames[where]`` are finite, no fill values and not masked, bool."""
+        good = np.abs(self.frames[where]) < LARGEST
         return good if self.mask is None else good & ~self.mask[where]
 
     def _check_content(self):

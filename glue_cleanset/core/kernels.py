@@ -195,9 +195,14 @@ def range_around(image, row0, row1):
     for row in range(row0, row1):
         for dy in range(3):
             _with_rim(image, row + dy - 1, 1, lines[dy])
-        for x in range(nx + 2):
-            low[x] = min(lines[0, x], lines[1, x], lines[2, x])
-            high[x] = max(lines[0, x], lines[1, x], lines[2, x])
+        low[:] = np.inf
+        high[:] = -np.inf
+        for dy in range(3):
+            line = lines[dy]
+            for x in range(nx + 2):
+                # what is not a number is passed over
+                low[x] = line[x] if line[x] < low[x] else low[x]
+                high[x] = line[x] if line[x] > high[x] else high[x]
         out = result[row - row0]
         for x in range(nx):
             out[x] = max(high[x], high[x + 1], high[x + 2]) - min(low[x], low[x + 1], low[x + 2])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .imageset import LARGEST
 from .kernels import exchange, inline, jit, median_of
 
 # what `clip` does
@@ -61,8 +62,8 @@ def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, 
                 o = origin[i] + gy[i] * (row0 + top + y) + gx[i] * x0
                 for x in range(width):
                     zi[x] = (source[x] - (o + gx[i] * x)) / scale[i]
-                    # infinite, or not a number
-                    some[x] |= not np.abs(zi[x]) < np.inf
+                    # a fill value, infinite, or not a number
+                    some[x] |= not np.abs(zi[x]) < LARGEST
             if method in (SIGMA, MAD):
                 # most pixels hold nothing that stands out: all the columns at once
                 _stands_out(z, order, width, method == MAD, use_mean, high, low, lows, highs, mean, total, centre, some)
@@ -71,7 +72,7 @@ def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, 
                     continue
                 count = 0
                 for i in range(n):
-                    if np.abs(z[i, x]) < np.inf:
+                    if np.abs(z[i, x]) < LARGEST:
                         kept[count] = z[i, x]
                         count += 1
                 if count == 0:
@@ -79,7 +80,7 @@ def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, 
                 lower, upper = _bounds(kept, count, spare, method, use_mean, high, low, maxiters, critical)
                 for i in range(n):
                     if z[i, x] < lower or z[i, x] > upper:
-                        flags[i, y, x0 + x] = np.abs(z[i, x]) < np.inf
+                        flags[i, y, x0 + x] = np.abs(z[i, x]) < LARGEST
 
 
 @jit

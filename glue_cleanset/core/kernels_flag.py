@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .imageset import LARGEST
 from .kernels import inline, jit, median_of, on_reference, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
@@ -68,7 +69,7 @@ def _significance(
                 vi[x] = v if survives else -v
                 weight[x] += w if survives else dtype(0)
                 mean[x] += w * d if survives else dtype(0)
-                out[x] += this if (d * d > keep * v) & (d * d < np.inf) else dtype(0)
+                out[x] += this if (d * d > keep * v) & (np.abs(d) < LARGEST) else dtype(0)
         for x in range(width):
             weight[x] = dtype(1) / (weight[x] if weight[x] > tiny else tiny)
             mean[x] *= weight[x]
@@ -81,7 +82,7 @@ def _significance(
                 v = own - weight[x] if vi[x] > 0 else own + weight[x]
                 value = (ri[x] - mean[x]) / np.sqrt(v)
                 # nothing but rounding is left where a frame stands alone, and nothing at all where none survives
-                fine = (v > dtype(1e-4) * own) & (np.abs(value) < np.inf)
+                fine = (v > dtype(1e-4) * own) & (np.abs(ri[x]) < LARGEST)
                 value = value if fine else dtype(0)
                 sig[x] = value
                 lowest[x] = value if value < lowest[x] else lowest[x]
@@ -107,7 +108,7 @@ def _significance_again(frames, row, top, x, model, median, inflation, structure
     weight, mean = dtype(0), dtype(0)
     for i in range(n):
         d = on_reference(frames, i, row, top, x, model) - m
-        if not flagged[i] and np.abs(d) < np.inf:
+        if not flagged[i] and np.abs(d) < LARGEST:
             w = dtype(1) / variance_of(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
             weight += w
             mean += w * d
@@ -119,7 +120,7 @@ def _significance_again(frames, row, top, x, model, median, inflation, structure
         d = on_reference(frames, i, row, top, x, model) - m
         w = dtype(1) / variance_of(va[i], vb[i], vc[i], vmin[i], m, inflation[x], structure[x])
         others = weight + w if flagged[i] else weight - w
-        fine = (others > dtype(1e-4) * weight) & (np.abs(d) < np.inf)
+        fine = (others > dtype(1e-4) * weight) & (np.abs(d) < LARGEST)
         significance[i] = (d - mean) * np.sqrt(w * weight / others) if fine else dtype(0)
     return m + mean
 
@@ -338,7 +339,7 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                         light = median[b, a] - dark
                         v = variance_of(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
                         r = on_reference(frames, i, b, top, a, model) - median[b, a]
-                        if light * light > 4 * v and np.abs(r) < np.inf and not (a == x and b == y):
+                        if light * light > 4 * v and np.abs(r) < LARGEST and not (a == x and b == y):
                             share[count] = r / light
                             count += 1
                 if count < 8:
@@ -404,7 +405,7 @@ def settle(
                 for i in range(n):
                     if out[i]:
                         flagged += 1
-                    elif np.abs(z[i]) < np.inf:
+                    elif np.abs(z[i]) < LARGEST:
                         kept[good] = z[i]
                         good += 1
                 m, mean, weight, factor, light = np.nan, np.nan, np.nan, inflation[y, x], structure[y, x]
@@ -412,7 +413,7 @@ def settle(
                     m = median_of(kept, good)
                     weight, mean = 0.0, 0.0
                     for i in range(n):
-                        if not out[i] and np.abs(z[i]) < np.inf:
+                        if not out[i] and np.abs(z[i]) < LARGEST:
                             w = 1 / variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
                             weight += w
                             mean += w * (z[i] - m)

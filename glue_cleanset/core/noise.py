@@ -115,16 +115,18 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     usual = np.mean(scales * sky + offsets)
     theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
-    for step in (4, 4, 1):
+    for step in (5, 5, 1):
         # a part of the sample tells where to begin
         part = [np.ascontiguousarray(values[..., ::step]) for values in (z, reference, terms)]
         residual, differences = _against_others(*part, scales, theta, 0.02 * start)
         theta, error = _fit_variance(residual, differences, slope, theta)
-    told = gain is not None or theta[1] > 5 * error
+    # (at a single level floor and slope may run away together)
+    told = gain is not None or (theta[1] > 5 * error and theta[0] + theta[1] * usual > 0.02 * start)
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
     # the level that most pixels have, and the darkest, are measured and not left to a line
-    at_sky = _clipped_variance(_of_one(residual, theta[0] * differences[0] + theta[1] * differences[1], plain))
+    expected = np.maximum(theta[0] * differences[0] + theta[1] * differences[1], 0.02 * start * differences[0])
+    at_sky = _clipped_variance(_of_one(residual, expected, plain))
     in_dark = _clipped_variance(_of_one(residual, differences[0], reference <= np.percentile(reference, 10)))
     if at_sky > 0:
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)

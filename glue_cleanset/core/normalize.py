@@ -85,9 +85,11 @@ def normalize(image_set, how="auto", exptime=None):
     if how == "exptime" and exptime is None:
         raise ValueError("normalize is 'exptime' but exptime is not known; give exptime or choose another")
     fixed = exptime / np.median(exptime) if how == "exptime" else np.ones(n) if how in ("none", "offset") else None
-    scales, offsets, levels = _first_look(_thinned(image_set, _FEW)[0], how, fixed)
+    few, _ = _thinned(image_set, _FEW)
+    scales, offsets, levels = _first_look(few, how, fixed)
     # dark and bright frames, the same ones whatever order the set comes in
-    some = np.argsort(levels, kind="stable")[np.linspace(0, n - 1, min(n, _SOME)).round().astype(int)]
+    order = np.lexsort((np.nansum(few * few, axis=(1, 2)), np.nansum(few, axis=(1, 2)), levels))
+    some = order[np.linspace(0, n - 1, min(n, _SOME)).round().astype(int)]
     thin, step = _thinned(image_set, _THIN, some)
     reference = stack_median(_to_reference(thin, scales[some], offsets[some]))
     if not np.isfinite(reference).any():
@@ -156,6 +158,8 @@ def stack_median(z):
 def _thinned(image_set, pixels, frames=slice(None)):
     """About so many pixels along the shorter axis, of all frames or some, and the step between them."""
     step = max(1, min(image_set.shape[1:]) // pixels)
+    # an odd one: what is masked with period 2 (one colour of a mosaic) does not hide the rest
+    step += 1 - step % 2
     every = slice(step // 2, None, step)
     return image_set.read(every, every, frames), step
 

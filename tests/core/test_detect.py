@@ -384,13 +384,36 @@ def test_some_frames_must_remain():
 
 
 @pytest.mark.parametrize("fill", [-9999.0, 1e20, 3.4e38])
+@pytest.mark.parametrize("dtype", ["f4", ">f4", "f8"])
 @pytest.mark.parametrize("everywhere", [True, False])
-def test_fill_values_spoil_nothing(fill, everywhere):
-    frames = noise_frames(5, (60, 64)).astype("f4")
+def test_fill_values_spoil_nothing(fill, everywhere, dtype):
+    frames = noise_frames(5, (60, 64)).astype(dtype)
     frames[2, 30, 30] += 500
     frames[slice(None) if everywhere else 1, 5, :8] = fill
-    rejected = clean_image_set(frames).rejected
-    assert rejected[2, 30, 30]
-    assert rejected.sum() < 15
-    if not everywhere:
-        assert rejected[1, 5, :8].all()
+    result = clean_image_set(frames)
+    assert result.rejected[2, 30, 30]
+    assert result.rejected.sum() < 15
+    # beyond 1e16 they are no values, and like NaN never events
+    assert result.rejected[1, 5, :8].all() == (fill == -9999 and not everywhere)
+    assert fill == -9999 or not result.rejected[:, 5, :8].any()
+    assert np.nanmax(np.abs(result.reference)) < 1e4
+
+
+def test_structure_beside_dead_pixels():
+    # stars of changing seeing, and pixels that are dead in all frames
+    simulated = simulate_set(7, (192, 192), seed=5, star_density=3e-3, seeing=0.12, hit_fraction=0, hot_fraction=0)
+    dead = np.random.default_rng(0).uniform(size=(192, 192)) < 0.03
+    rejected, everywhere = (clean_image_set(simulated.frames, mask=mask).rejected for mask in (dead, None))
+    assert rejected.sum() <= everywhere.sum() + 10
+
+
+@pytest.mark.parametrize("size", [256, 400])
+@pytest.mark.parametrize("phase", [(0, 0), (0, 1)])
+def test_a_mask_of_period_two(size, phase):
+    simulated = simulate_set(6, (size, size), seed=3)
+    mask = np.ones((size, size), bool)
+    mask[phase[0] :: 2, phase[1] :: 2] = False
+    result = clean_image_set(simulated.frames, mask=mask)
+    np.testing.assert_allclose(result.scales / simulated.scales, np.median(result.scales / simulated.scales), rtol=0.03)
+    hits = (simulated.deposits > 8 * simulated.sigma) & ~mask
+    assert result.rejected[hits].mean() > 0.99

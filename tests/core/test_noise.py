@@ -93,3 +93,10 @@ def test_a_model_that_exceeds_the_scatter_is_reported():
     strong = simulated.deposits > 8 * simulated.sigma
     assert result.rejected[strong].mean() > 0.95
     assert not any("pedestal" in text for text in clean_image_set(simulated.frames, gain=1.0, readnoise=4.0).warnings)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_frames_without_noise_have_no_endless_noise(seed):
+    rng = np.random.default_rng(seed)
+    frames = np.full((21, 50, 40), 7.0) + (rng.uniform(size=(21, 50, 40)) < 0.05) * rng.choice([1, 50], (21, 50, 40))
+    assert (clean_image_set(frames.astype("f4")).noise.sigma(7.0) < 20).all()

@@ -187,6 +187,14 @@ def test_permuting_the_frames_permutes_the_result(detection, n, seed, normalize)
         np.testing.assert_allclose(other.peak_significance, result.peak_significance, rtol=1e-4)
 
 
+def test_permuting_many_frames_of_whole_numbers():
+    frames = np.round(stars_and_hits(21, 3)).astype(np.uint16)
+    order = np.random.default_rng(1).permutation(len(frames))
+    result, other = clean_image_set(frames), clean_image_set(frames[order])
+    np.testing.assert_array_equal(other.rejected, result.rejected[order])
+    np.testing.assert_allclose(other.scales, result.scales[order], rtol=1e-9)
+
+
 @pytest.mark.parametrize("detection", ["noise", "sigma", "mad", "minmax"])
 @given(
     n=st.integers(2, 12),

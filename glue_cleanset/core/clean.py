@@ -154,6 +154,7 @@ def clean_image_set(
         normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
         scales, offsets = normalization.scales, normalization.offsets
         noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
+        del sample
         report(0.1)
         outliers = find_outliers(image_set, normalization, noise, settings, report)
         report(0.9)

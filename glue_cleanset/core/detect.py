@@ -91,7 +91,7 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     most = settings.max_rejected
     if most is None:
         most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
-    pieces = []
+    pieces = {}
 
     def find(y0, y1):
         stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
@@ -108,18 +108,19 @@ def find_outliers(image_set, normalization, noise, settings, progress):
         parts = [image[here] for image in surroundings[1:]]
         out = flags, reference[here], tuple(image[here] for image in images), where, measured
         size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, settings.min_frames, most, *out)
-        pieces.append((y0, where[:, :size], measured[:, :size]))
+        # one by one, so that each can be given back
+        pieces[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
 
     rows.work(find, progress, 0.45, 0.85)
     if settings.grow:
         _grow(image_set, rejected, settings.grow)
         rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
+    pieces = [pieces[y0] for y0 in sorted(pieces)]
+    index = np.concatenate([piece.pop(0) for piece in pieces])
     # from order by row to order by frame
-    pieces.sort(key=lambda piece: piece[0])
-    where = np.concatenate([piece[1] for piece in pieces], axis=1)
-    order = np.argsort(where[0].astype(np.uint16), kind="stable")
-    index = np.ravel_multi_index(tuple(where[:, order]), shape)
-    measured = [np.concatenate([piece[2][k] for piece in pieces])[order] for k in range(5)]
+    order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
+    index = index[order]
+    measured = [np.concatenate([piece.pop(0) for piece in pieces])[order] for _ in range(5)]
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
     progress(0.9)
@@ -173,7 +174,8 @@ def _look_around(rows, noise, normalization, progress):
     """The median image; by how much the scatter about it exceeds the noise model in each neighbourhood (factor of the
     variance, never below 1); the squared range of the median around each pixel. Each (ny, nx)."""
     n, ny, nx = rows.image_set.shape
-    median, scatter, local, structure = np.empty((4, ny, nx), rows.dtype)
+    # each by itself: what is done with is given back
+    median, scatter, local, structure = (np.empty((ny, nx), rows.dtype) for _ in range(4))
     network = kernels.median_network(n)
     window = kernels.median_network(25)
     drop = 1 + n // 64

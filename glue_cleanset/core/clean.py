@@ -161,7 +161,7 @@ def clean_image_set(
         cleaned = copy.result()
     repair(cleaned, image_set, outliers, normalization, settings)
     events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
-    summary = summarize(outliers.rejected, events, image_set.names, scales, offsets, noise.mismatch)
+    summary = summarize(outliers.index, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch)
     result = CleanResult(
         cleaned=cleaned,
         rejected=outliers.rejected,

@@ -65,17 +65,17 @@ def find_events(index, residual, significance, shape):
     return events, number
 
 
-def summarize(rejected, events, names, scales, offsets, mismatch):
-    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`."""
-    n = len(rejected)
-    pixels = np.array([np.count_nonzero(frame) for frame in rejected])
+def summarize(index, shape, events, names, scales, offsets, mismatch):
+    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `index`, `shape` as above."""
+    n, ny, nx = shape
+    pixels = np.bincount(index // (ny * nx), minlength=n)
     return Table(
         {
             "frame": np.arange(1, n + 1, dtype=np.int32),
             "name": np.array(names, dtype=str),
             "events": np.bincount(events["frame"], minlength=n + 1)[1:],
             "pixels": pixels,
-            "percent": 100 * pixels / rejected[0].size * u.percent,
+            "percent": 100 * pixels / (ny * nx) * u.percent,
             "scale": scales,
             "offset": offsets * u.adu,
             "mismatch": 100 * mismatch * u.percent,

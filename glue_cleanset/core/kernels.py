@@ -251,18 +251,19 @@ def label(pixel, dark, ny, nx, number):
     # each pixel leads towards the first one of its group
     for k in range(len(pixel)):
         number[k] = k
-    for dy in range(2):
-        for dx in range(-1 if dy else 1, 2):
-            j = 0
-            for k in range(len(pixel)):
-                other = pixel[k] + dy * nx + dx
-                while j < len(pixel) and pixel[j] < other:
-                    j += 1
-                if j < len(pixel) and pixel[j] == other and dark[j] == dark[k]:
-                    x, y = pixel[k] % nx, pixel[k] // nx % ny
-                    if 0 <= x + dx < nx and y + dy < ny:
-                        a, b = _first(number, k), _first(number, j)
-                        number[max(a, b)] = min(a, b)
+    below = 0
+    for k in range(len(pixel)):
+        x, y = pixel[k] % nx, pixel[k] // nx % ny
+        if k + 1 < len(pixel) and pixel[k + 1] == pixel[k] + 1 and x + 1 < nx:
+            _join(number, dark, k, k + 1)
+        # in the next row, from the left one on
+        while below < len(pixel) and pixel[below] < pixel[k] + nx - 1:
+            below += 1
+        j = below
+        while j < len(pixel) and pixel[j] <= pixel[k] + nx + 1:
+            if y + 1 < ny and 0 <= x + pixel[j] - pixel[k] - nx < nx:
+                _join(number, dark, k, j)
+            j += 1
     groups = 0
     for k in range(len(pixel)):
         if number[k] == k:
@@ -273,6 +274,13 @@ def label(pixel, dark, ny, nx, number):
     for k in range(len(pixel)):
         number[k] = -number[k]
     return groups
+
+
+@jit
+def _join(number, dark, k, j):
+    if dark[k] == dark[j]:
+        a, b = _first(number, k), _first(number, j)
+        number[max(a, b)] = min(a, b)
 
 
 @jit

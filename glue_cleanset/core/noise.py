@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from . import kernels
 from .normalize import stack_median
-from .threads import in_threads
+from .threads import in_threads, pieces
 
 __all__ = ["NoiseModel", "fit_noise", "structure_above_noise"]
 
@@ -133,7 +133,7 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     model = _model(n, theta, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
     variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
-    light = structure > 0
+    light = slice(np.count_nonzero(structure))  # they come first
     mismatch = _mismatch(s * (z - reference)[:, light], variance[:, light], terms[3][:, light])
     return replace(model, least=np.maximum(least, 0), mismatch=mismatch)
 
@@ -216,8 +216,7 @@ def _against_others(z, reference, terms, scales, theta, smallest):
     def piece(a, b):
         kernels.against_others(z, reference, scales, terms, theta, smallest, keep, a, b, residual, differences)
 
-    step = 1 + z.shape[1] // 4
-    in_threads(piece, [(a, min(a + step, z.shape[1])) for a in range(0, z.shape[1], step)])
+    in_threads(piece, pieces(z.shape[1]))
     return residual, differences
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from . import kernels
-from .threads import in_threads
+from .threads import in_threads, pieces
 
 __all__ = ["Normalization", "normalize", "stack_median", "typical_value"]
 
@@ -150,8 +150,7 @@ def stack_median(z):
     def piece(a, b):
         kernels.stack_scatter(z, a, b, 0, model, *network, 1, median[a:b], scatter[a:b])
 
-    step = -(-shape[0] // 8)
-    in_threads(piece, [(a, min(a + step, shape[0])) for a in range(0, shape[0], step)])
+    in_threads(piece, pieces(shape[0], 1 + z.size // 500_000))
     return median.reshape(shape)
 
 
@@ -256,8 +255,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     def piece(a, b):
         kernels.patch_means(z, reference, light, a, b, rough, pixels >= 64, x, d, count, width)
 
-    step = -(-m // 8)
-    in_threads(piece, [(a, min(a + step, m)) for a in range(0, m, step)])
+    in_threads(piece, pieces(m))
     y = (x + d) * scales[:, None] + lift
     v = (width**2 / np.maximum(count, 1) + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
     # a patch that is blind in a frame has no weight

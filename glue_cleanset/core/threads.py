@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["in_threads"]
+__all__ = ["in_threads", "pieces"]
 
 
 def in_threads(function, items, done=None):
@@ -17,6 +17,9 @@ def in_threads(function, items, done=None):
     done : callable, optional
         Called with the share of the items that are finished; may raise to stop, and what has not begun is left out.
     """
+    if len(items) == 1 and done is None:
+        function(*items[0])
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ThreadPoolExecutor(cores) as pool:
         tasks = [pool.submit(function, *item) for item in items]
@@ -28,3 +31,9 @@ def in_threads(function, items, done=None):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def pieces(length, most=4):
+    """(first, last + 1) of that many parts of a length, or fewer."""
+    step = max(1, -(-length // most))
+    return [(first, min(first + step, length)) for first in range(0, length, step)]

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from glue_cleanset import clean_image_set
+from glue_cleanset import CleanSettings, clean_image_set
 from glue_cleanset.core.simulate import simulate_set
 
 from .peers import common_scale, installed_peers
@@ -23,6 +23,12 @@ __all__ = ["copy_set", "measure_speed"]
 FRAMES = 20
 GROWTH = (5, 50)
 OURS, COPY = "ours", "parallel copy"
+# the same whole run with the detections that astropy's clips are compared with
+SETTINGS = {
+    OURS: CleanSettings(),
+    "ours, sigma (mean)": CleanSettings(detection="sigma", centre="mean"),
+    "ours, mad": CleanSettings(detection="mad"),
+}
 _FILES = ("frames.npy", "common_scale.npy", "error.npy")
 
 
@@ -62,7 +68,8 @@ def measure_speed(size=2048, frames=FRAMES, growth=GROWTH, seed=0, repeat=3, pee
     list of str
         Tables (markdown): times as ratios, and the cost per pixel and frame.
     """
-    clean_image_set(simulate_set(3, (64, 64)).frames)  # compiled before anything is timed
+    for settings in SETTINGS.values():
+        clean_image_set(simulate_set(3, (64, 64)).frames, settings)  # compiled before anything is timed
     methods = [peer for peer in installed_peers() if peers]
     return [
         markdown(
@@ -77,7 +84,8 @@ def _side_by_side(size, frames, seed, repeat, methods):
     simulated = simulate_set(frames, (size, size), seed=seed)
     inputs = [simulated.frames, *(common_scale(simulated) if methods else ())]
     del simulated  # the truth is as large as the set
-    runs = {COPY: partial(copy_set, inputs[0]), OURS: partial(clean_image_set, inputs[0])}
+    runs = {COPY: partial(copy_set, inputs[0])}
+    runs |= {name: partial(clean_image_set, inputs[0], settings) for name, settings in SETTINGS.items()}
     for peer in methods:
         runs[peer.name] = partial(peer.run, *inputs[1:], **(peer.defaults or peer.start))
     nbytes = inputs[0].nbytes
@@ -141,8 +149,10 @@ def _in_fresh_process(function, *args):
 def _peak_memory(name, folder):
     """Peak memory beyond the input and the output [bytes], in a process of its own; None where it cannot be told."""
     small = simulate_set(3, (64, 64))
-    if name in (COPY, OURS):
-        run, files, warm_up = copy_set if name == COPY else clean_image_set, _FILES[:1], [small.frames]
+    if name == COPY:
+        run, files, warm_up = copy_set, _FILES[:1], [small.frames]
+    elif name in SETTINGS:
+        run, files, warm_up = partial(clean_image_set, settings=SETTINGS[name]), _FILES[:1], [small.frames]
     else:
         peer = next(peer for peer in installed_peers() if peer.name == name)
         run, files, warm_up = partial(peer.run, **(peer.defaults or peer.start)), _FILES[1:], common_scale(small)

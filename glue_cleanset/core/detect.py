@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from . import kernels, kernels_clip, kernels_flag
-from .noise import structure_above_noise, survival_factor
+from .noise import saturated, structure_above_noise, survival_factor
 from .normalize import typical_value
 from .threads import in_threads
 
@@ -18,7 +18,6 @@ _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the refer
 # The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
 # _CAP, the weighted sum must exceed _JOINT (4 and 7.8 sigma for a high threshold of 4.5).
 _CAP = 4.0 / 4.5
-_FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
 _NOT_JUDGED = 1e8  # factor of the variance where the frames cannot be compared
 _JOINT = 7.8 / 4.5
 
@@ -210,20 +209,8 @@ def _look_around(rows, noise, normalization, progress):
     if n == 2:
         # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
         inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
-    inflation[_saturated(median, level, variance, normalization.scales)] = _NOT_JUDGED
+    inflation[saturated(median, level, variance, normalization.scales)] = _NOT_JUDGED
     return median, inflation, structure
-
-
-def _saturated(median, sky, variance, scales):
-    """Where the detector was full: the brightest pixels, far above the noise, are alike, and are more than those a
-    little fainter; a peak of light that is measured has half as many. What they hold says nothing of the light."""
-    light = median - median.dtype.type(sky)
-    top = np.nanmax(light)
-    # (a frame with a larger scale was full at less light)
-    full = light >= 0.97 * top / min(max(scales.max(), 1.0), 1.5)
-    below = np.count_nonzero((light > 0.85 * top) & (light <= 0.95 * top))
-    alike = np.count_nonzero(light > 0.95 * top) >= max(3, 2 * below)
-    return full & (alike and top > _FAR_ABOVE * np.sqrt(variance))
 
 
 @lru_cache(maxsize=64)

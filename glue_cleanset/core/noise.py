@@ -6,16 +6,17 @@ import numpy as np
 from scipy import ndimage
 
 from . import kernels
-from .normalize import stack_median
+from .normalize import stack_median, typical_value
 from .threads import in_threads, pieces
 
-__all__ = ["NoiseModel", "fit_noise", "structure_above_noise"]
+__all__ = ["NoiseModel", "fit_noise", "saturated", "structure_above_noise"]
 
 _SAMPLES = 600_000
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
+_FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
 _PEDESTAL = 0.1  # a given noise model that exceeds the scatter by this share at the sky tells of a pedestal
 
 
@@ -102,6 +103,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         start,
         n,
     )
+    # full pixels have no noise
+    level = np.nan_to_num(typical_value(reference))
+    reference[saturated(reference, level, start, scales)] = np.nan
     z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
     sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
     plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
@@ -193,6 +197,18 @@ def structure_above_noise(spread, variance, n):
     """
     noise = 5 * np.sqrt(variance * (1.57 if n > 2 else 1.0) / n)
     return np.maximum(np.nan_to_num(spread) - noise, 0) ** 2
+
+
+def saturated(image, sky, variance, scales):
+    """Where the detector was full: the brightest pixels, far above the noise, are alike, and are more than those a
+    little fainter; a peak of light that is measured has half as many. What they hold says nothing of the light."""
+    light = image - image.dtype.type(sky)
+    top = np.nanmax(light)
+    # (a frame with a larger scale was full at less light)
+    full = light >= 0.97 * top / min(max(scales.max(), 1.0), 1.5)
+    below = np.count_nonzero((light > 0.85 * top) & (light <= 0.95 * top))
+    alike = np.count_nonzero(light > 0.95 * top) >= max(4, 2 * below)
+    return full & (alike and top > _FAR_ABOVE * np.sqrt(variance))
 
 
 def _thin(z, reference, structure):

@@ -36,6 +36,11 @@ def test_noise_without_range_in_level(hits):
     np.testing.assert_allclose(noise.sigma(500.0), 7, rtol=0.03)
 
 
+def test_saturated_stars_spoil_no_gain():
+    simulated = simulate_set(9, (512, 512), seed=2, star_density=1e-3, saturation=5000.0)
+    assert clean_image_set(simulated.frames).noise.gain[0] == pytest.approx(1.5, rel=0.07)
+
+
 def test_the_same_noise_on_a_pedestal():
     simulated = simulate_set(7, (150, 150), seed=3, flat=True)
     plain = clean_image_set(simulated.frames.astype("f8")).noise

@@ -201,7 +201,8 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
     `reference` and `flags` have the rows of `frames`.
 
     `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low`, where it and
-    its strongest neighbours, each counted to `cap`, exceed `joint` together.
+    its strongest neighbours, each counted to `cap`, exceed `joint` together. Infinite thresholds mean one
+    pass, for the reference.
     """
     n, rows, nx = frames.shape
     dtype = frames.dtype.type
@@ -250,7 +251,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
             _stand_out(here, column, bright, dark, seeds[row % 5])
             # the first pass judges the row before
             y = row - 1
-            judged = max(row0 - 1, 0) <= y < min(row1 + 1, rows)
+            judged = (bright < np.inf or dark > -np.inf) and max(row0 - 1, 0) <= y < min(row1 + 1, rows)
             if judged:
                 _judge_row(ring, y, seeds, width, high, low, joint, cap, found, outliers)
                 for k in range(1, outliers[0, 0] + 1):
@@ -281,8 +282,8 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                     found[outliers[0, k], outliers[1, k]] = False
                     told[outliers[1, k]] = 0
                 told[change[1 : change[0] + 1]] = 0
-                if row0 <= y < row1:
-                    reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
+            if row0 <= y < row1:
+                reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
             # next to what has changed the first judgement does not stand
             y = row - 3
             if y >= row0:

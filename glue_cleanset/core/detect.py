@@ -18,8 +18,8 @@ _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the refer
 # The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
 # _CAP, the weighted sum must exceed _JOINT (4 and 7.8 sigma for a high threshold of 4.5).
 _CAP = 4.0 / 4.5
-_NOT_JUDGED = 1e8  # factor of the variance where the frames cannot be compared
 _JOINT = 7.8 / 4.5
+_NOT_JUDGED = 1e8  # factor of the variance where the frames cannot be compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def find_outliers(image_set, normalization, noise, settings, progress):
     most = settings.max_rejected
     if most is None:
         most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
-    pieces = {}
+    found = {}
 
     def find(y0, y1):
         stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
@@ -108,18 +108,18 @@ def find_outliers(image_set, normalization, noise, settings, progress):
         out = flags, reference[here], tuple(image[here] for image in images), where, measured
         size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, settings.min_frames, most, *out)
         # one by one, so that each can be given back
-        pieces[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
+        found[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
 
     rows.work(find, progress, 0.45, 0.85)
     if settings.grow:
         _grow(image_set, rejected, settings.grow)
         rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
-    pieces = [pieces[y0] for y0 in sorted(pieces)]
-    index = np.concatenate([piece.pop(0) for piece in pieces])
+    parts = [found[y0] for y0 in sorted(found)]
+    index = np.concatenate([part.pop(0) for part in parts])
     # from order by row to order by frame
     order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
     index = index[order]
-    measured = [np.concatenate([piece.pop(0) for piece in pieces])[order] for _ in range(5)]
+    measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
     reference = reference.astype(np.float32, copy=False)
     reference[~np.isfinite(surroundings[0])] = np.nan
     progress(0.9)

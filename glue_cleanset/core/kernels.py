@@ -133,15 +133,11 @@ def _few(z, spare, va, vb, vmin):
     good = 0
     for value in z:
         if np.abs(value) < LARGEST:
-            k = good
-            while k > 0 and spare[k - 1] > value:
-                spare[k] = spare[k - 1]
-                k -= 1
-            spare[k] = value
+            spare[good] = value
             good += 1
     if good == 0:
         return dtype(np.nan), dtype(np.nan)
-    m = spare[0] if good == 2 else dtype(0.5) * (spare[(good - 1) // 2] + spare[good // 2])
+    m = min(spare[0], spare[1]) if good == 2 else dtype(median_of(spare, good))
     if good < 3:
         return m, dtype(np.nan)
     total, largest = dtype(0), dtype(0)
@@ -155,13 +151,16 @@ def _few(z, spare, va, vb, vmin):
 
 
 @jit
-def _with_rim(image, row, rim, line):
-    """Put a row of the image into `line`, (nx + 2 * rim,); beyond the edges of the image its edge is repeated."""
+def _with_rim(image, row, lines):
+    """Put the rows around a row into `lines`, (2 * rim + 1, nx + 2 * rim); beyond the edges of the image its edge is
+    repeated."""
     ny, nx = image.shape
-    source = image[min(max(row, 0), ny - 1)]
-    line[:rim] = source[0]
-    line[rim : rim + nx] = source
-    line[rim + nx :] = source[nx - 1]
+    rim = len(lines) // 2
+    for k in range(len(lines)):
+        line, source = lines[k], image[min(max(row + k - rim, 0), ny - 1)]
+        line[:rim] = source[0]
+        line[rim : rim + nx] = source
+        line[rim + nx :] = source[nx - 1]
 
 
 @jit
@@ -174,8 +173,7 @@ def median_around(image, row0, row1, lows, highs):
     lines = np.empty((5, nx + 4), image.dtype)
     values = np.empty((25, piece), image.dtype)
     for row in range(row0, row1):
-        for dy in range(5):
-            _with_rim(image, row + dy - 2, 2, lines[dy])
+        _with_rim(image, row, lines)
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
             for k in range(25):
@@ -193,8 +191,7 @@ def range_around(image, row0, row1):
     lines = np.empty((3, nx + 2), image.dtype)
     low, high = np.empty((2, nx + 2), image.dtype)
     for row in range(row0, row1):
-        for dy in range(3):
-            _with_rim(image, row + dy - 1, 1, lines[dy])
+        _with_rim(image, row, lines)
         low[:] = np.inf
         high[:] = -np.inf
         for dy in range(3):
@@ -217,8 +214,7 @@ def mean_around(image, row0, row1):
     lines = np.empty((3, nx + 2), image.dtype)
     ninth = image.dtype.type(1 / 9)
     for row in range(row0, row1):
-        for dy in range(3):
-            _with_rim(image, row + dy - 1, 1, lines[dy])
+        _with_rim(image, row, lines)
         for x in range(nx + 2):
             lines[0, x] += lines[1, x] + lines[2, x]
         out, line = result[row - row0], lines[0]

@@ -53,10 +53,11 @@ def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, 
     mean, total, centre = np.empty((3, piece))
     some = np.empty(piece, np.bool_)
     kept, spare = np.empty((2, n))
+    all_at_once = method in (SIGMA, MAD)
     for y in range(row1 - row0):
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
-            some[:] = method != SIGMA and method != MAD
+            some[:] = not all_at_once
             for i in range(n):
                 zi, source = z[i], frames[i, row0 + y, x0 : x0 + width]
                 o = origin[i] + gy[i] * (row0 + top + y) + gx[i] * x0
@@ -64,7 +65,7 @@ def clip(frames, row0, row1, top, model, method, use_mean, high, low, maxiters, 
                     zi[x] = (source[x] - (o + gx[i] * x)) / scale[i]
                     # a fill value, infinite, or not a number
                     some[x] |= not np.abs(zi[x]) < LARGEST
-            if method in (SIGMA, MAD):
+            if all_at_once:
                 # most pixels hold nothing that stands out: all the columns at once
                 _stands_out(z, order, width, method == MAD, use_mean, high, low, lows, highs, mean, total, centre, some)
             for x in range(width):

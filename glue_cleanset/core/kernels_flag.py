@@ -138,17 +138,8 @@ def _outlier(ring, y, i, x, high, low, joint, cap):
     s = sign * s
     if s > high[side]:
         return True
-    # a quick look first: the strongest neighbour would have to count for all three
-    first, second, third = s * 0, s * 0, s * 0
-    for dy in range(-1, 2):
-        line = ring[(y + dy) % 5, i]
-        for dx in range(-1, 2):
-            v = sign * line[x + dx] if dx != 0 or dy != 0 else s * 0
-            first = max(first, v)
     weight = ring.dtype.type
-    if s + min(first, cap[side]) * weight(1 + _SECOND + _THIRD) <= joint[side]:
-        return False
-    first = s * 0
+    first, second, third = s * 0, s * 0, s * 0
     for dy in range(-1, 2):
         line = ring[(y + dy) % 5, i]
         for dx in range(-1, 2):
@@ -190,6 +181,18 @@ def _judge_row(ring, y, seeds, width, high, low, joint, cap, found, outliers):
                     number += 1
                     outliers[0, number], outliers[1, number] = i, j - 1
     outliers[0, 0] = number
+
+
+@jit
+def _judge_again(ring, y, changes, begin, end, high, low, joint, cap, flags):
+    """Flag the pixels of row y, columns begin ... end of `flags` (N, width), anew where a neighbour has changed."""
+    for r in range(y - 1, y + 2):
+        change = changes[r % 5]
+        for k in range(1, change[0] + 1):
+            for i in range(len(flags)):
+                for x in range(max(change[k] - 1, begin), min(change[k] + 2, end)):
+                    s = ring[y % 5, i, x + 1]
+                    flags[i, x] = (s > low[0] or s < -low[1]) and _outlier(ring, y, i, x + 1, high, low, joint, cap)
 
 
 @jit
@@ -287,17 +290,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
             # next to what has changed the first judgement does not stand
             y = row - 3
             if y >= row0:
-                for r in range(y - 1, y + 2):
-                    change = changes[r % 5]
-                    for k in range(1, change[0] + 1):
-                        begin, end = max(change[k] - 1, x0 - a), min(change[k] + 2, x1 - a)
-                        for i in range(n):
-                            for x in range(begin, end):
-                                v = ring[y % 5, i, x + 1]
-                                stands_out = v > low[0] or v < -low[1]
-                                if stands_out or flags[i, y, a + x]:
-                                    stands_out = stands_out and _outlier(ring, y, i, x + 1, high, low, joint, cap)
-                                    flags[i, y, a + x] = stands_out
+                _judge_again(ring, y, changes, x0 - a, x1 - a, high, low, joint, cap, flags[:, y, a:b])
 
 
 @jit

@@ -104,8 +104,7 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         n,
     )
     # full pixels have no noise
-    level = np.nan_to_num(typical_value(reference))
-    reference[saturated(reference, level, start, scales)] = np.nan
+    reference[saturated(reference, np.nan_to_num(typical_value(reference)), start, scales)] = np.nan
     z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
     sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
     plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)

@@ -185,9 +185,12 @@ def _first_look(thin, how, fixed):
 
 
 def _to_reference(frames, scales, offsets):
-    shape = (-1,) + (1,) * (frames.ndim - 1)
-    dtype = frames.dtype
-    return (frames - offsets.reshape(shape).astype(dtype)) / scales.reshape(shape).astype(dtype)
+    """z of some pixels of the frames; `offsets` may have further axes of `frames`."""
+    offsets, scales = (
+        values.reshape(*values.shape, *[1] * (frames.ndim - values.ndim)).astype(frames.dtype)
+        for values in (offsets, scales)
+    )
+    return (frames - offsets) / scales
 
 
 def _read_patches(image_set, reference, step):
@@ -239,9 +242,7 @@ def _patch_means(patches, centres, scales, offsets, planes):
     n, m, *size = patches.shape
     pixels = np.prod(size)
     lift = _plane(planes, centres) + offsets[:, None]
-    z = (patches.reshape(n, m, -1) - lift[:, :, None].astype(patches.dtype)) / scales[:, None, None].astype(
-        patches.dtype
-    )
+    z = _to_reference(patches.reshape(n, m, -1), scales, lift)
     reference = stack_median(z)
     sky = typical_value(reference) if np.isfinite(reference).any() else 0.0
     x, d, count = np.empty((3, n, m))

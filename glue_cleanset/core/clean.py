@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from .detect import find_outliers
+from .detect import Detector
 from .events import find_events, summarize
 from .imageset import ImageSet
 from .kernels_flag import judge
+from .model import SetModel
 from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
@@ -70,6 +71,8 @@ class CleanResult:
         model that could not be fitted.
     event_pixels, event_numbers : ndarray, 1-D
         Flat index into (N, ny, nx) of every rejected pixel, ascending, and the number of its event.
+    model : SetModel
+        What was learned of the whole set, with which any part of it can be judged again.
     """
 
     cleaned: np.ndarray
@@ -88,6 +91,7 @@ class CleanResult:
     warnings: tuple[str, ...] = ()
     event_pixels: np.ndarray = field(repr=False, default=None)
     event_numbers: np.ndarray = field(repr=False, default=None)
+    model: SetModel = field(repr=False, default=None)
 
     def event_labels(self):
         """The number of the event every pixel belongs to: (N, ny, nx) int32, 0 = none."""
@@ -156,7 +160,9 @@ def clean_image_set(
         noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
         del sample
         report(0.1)
-        outliers = find_outliers(image_set, normalization, noise, settings, report)
+        detector = Detector(image_set, SetModel(normalization, noise), settings, progress=report)
+        outliers, model = detector.find(), detector.model
+        del detector
         report(0.9)
         cleaned = copy.result()
     repair(cleaned, image_set, outliers, normalization, settings)
@@ -179,6 +185,7 @@ def clean_image_set(
         warnings=_warnings(summary, noise, normalization.alone),
         event_pixels=outliers.index,
         event_numbers=numbers,
+        model=model,
     )
     report(1.0)
     return result

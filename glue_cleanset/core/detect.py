@@ -1,17 +1,17 @@
 """Which pixels of which frames are outliers: reference, significance, flags."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, stats
 
 from . import kernels, kernels_clip, kernels_flag
-from .noise import saturated, structure_above_noise, survival_factor
+from .noise import full_light, structure_above_noise, survival_factor
 from .normalize import typical_value
 from .threads import in_threads
 
-__all__ = ["Outliers", "find_outliers"]
+__all__ = ["Detector", "Outliers"]
 
 _BLOCK_BYTES = 8 * 2**20
 _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the reference of the first pass
@@ -58,95 +58,160 @@ class Outliers:
     missing_noise: np.ndarray
 
 
-def find_outliers(image_set, normalization, noise, settings, progress):
-    """Flag the outliers of a set.
+class Detector:
+    """Judges a set, or a part of it with what is known of the whole.
 
     Parameters
     ----------
     image_set : ImageSet
-    normalization : Normalization
-    noise : NoiseModel
+        The set, or the part.
+    model : SetModel
+        Of the whole set; what it does not know yet is measured.
     settings : CleanSettings
-    progress : callable
+    corner : (int, int)
+        The pixel (y, x) of the whole set at which the part begins.
+    progress : callable, optional
         Called with the share of the work that is done, 0 to 1; may raise to stop.
 
-    Returns
-    -------
-    Outliers
+    Attributes
+    ----------
+    model : SetModel
+        Complete.
     """
-    rows = _Rows(image_set, normalization, noise)
-    surroundings = _look_around(rows, noise, normalization, progress)
-    if settings.detection == "ccd":
-        # the noise model alone: nothing is learned from the neighbourhood
-        surroundings = surroundings[0], np.ones_like(surroundings[1]), np.maximum(surroundings[0], 0) ** 2
-        for model in (rows.model, rows.exact):
-            model[6][:] = settings.scale_noise**2
-    shape = image_set.shape
-    rejected = np.zeros(shape, bool)
-    reference = np.empty(shape[1:], rows.dtype)
-    images = np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.float32)
-    by_noise = settings.detection in ("noise", "ccd")
-    flag = _judge(settings) if by_noise else _clipper(settings, shape[0])
-    most = settings.max_rejected
-    if most is None:
-        most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
-    found = {}
 
-    def find(y0, y1):
-        stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
-        parts = [image[a:b] for image in surroundings]
-        flag(stack, row0, row1, top, rows, parts, reference[a:b], rejected[:, a:b])
-        if not settings.grow:
-            measure(stack, row0, row1, top, y0, y1)
+    def __init__(self, image_set, model, settings, corner=(0, 0), progress=None):
+        self.settings = settings
+        self._progress = progress or (lambda share: None)
+        if model.largest is None:
+            # (a fill value is no level)
+            every = [slice(None, None, 1 + length // 256 * 2) for length in image_set.shape[1:]]
+            values = np.abs(np.nan_to_num(image_set.read(*every)))
+            model = replace(model, largest=np.percentile(values, 99, axis=(1, 2)))
+        self._rows = _Rows(image_set, model, corner)
+        self._surroundings, self.model = _look_around(self._rows, model, self._progress)
+        if settings.detection == "ccd":
+            # the noise model alone: nothing is learned from the neighbourhood
+            median, inflation, _ = self._surroundings
+            self._surroundings = median, np.ones_like(inflation), np.maximum(median, 0) ** 2
+            for values in (self._rows.model, self._rows.exact):
+                values[6][:] = settings.scale_noise**2
 
-    def measure(stack, row0, row1, top, y0, y1):
-        here = slice(y0, y1)
-        flags = rejected[:, here]
-        size = np.count_nonzero(flags)
-        where, measured = np.empty((3, size), np.int32), np.empty((5, size))
-        parts = [image[here] for image in surroundings[1:]]
-        out = flags, reference[here], tuple(image[here] for image in images), where, measured
-        size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, settings.min_frames, most, *out)
-        # one by one, so that each can be given back
-        found[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
+    def find(self):
+        """Flag what deviates, and measure it.
 
-    rows.work(find, progress, 0.45, 0.85)
-    if settings.grow:
-        _grow(image_set, rejected, settings.grow)
-        rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
-    parts = [found[y0] for y0 in sorted(found)]
-    index = np.concatenate([part.pop(0) for part in parts])
-    # from order by row to order by frame
-    order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
-    index = index[order]
-    measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
-    reference = reference.astype(np.float32, copy=False)
-    reference[~np.isfinite(surroundings[0])] = np.nan
-    progress(0.9)
-    return Outliers(rejected, reference, *images, index, *measured)
+        Returns
+        -------
+        Outliers
+        """
+        settings, rows = self.settings, self._rows
+        shape = rows.image_set.shape
+        rejected = np.zeros(shape, bool)
+        reference = np.empty(shape[1:], rows.dtype)
+        by_noise = settings.detection in ("noise", "ccd")
+        flag = _judge(settings) if by_noise else _clipper(settings, shape[0])
+        most = settings.max_rejected
+        if most is None:
+            most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
+        measure, gather = self._measurer(rejected, reference, settings.min_frames, most)
+
+        def find(y0, y1):
+            stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
+            parts = [image[a:b] for image in self._surroundings]
+            flag(stack, row0, row1, top, rows, parts, reference[a:b], rejected[:, a:b])
+            if not settings.grow:
+                measure(stack, row0, row1, top, y0, y1)
+
+        rows.work(find, self._progress, 0.45, 0.85)
+        if settings.grow:
+            _grow(rows.image_set, rejected, settings.grow)
+            rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
+        outliers = gather()
+        self._progress(0.9)
+        return outliers
+
+    def measure(self, rejected):
+        """Measure what somebody else has flagged, whatever the settings say of it.
+
+        Parameters
+        ----------
+        rejected : ndarray, (N, ny, nx), bool
+
+        Returns
+        -------
+        Outliers
+            Its reference is NaN where no frame is flagged.
+        """
+        reference = np.full(rejected.shape[1:], np.nan, self._rows.dtype)
+        measure, gather = self._measurer(rejected, reference, 0, len(rejected))
+        self._rows.work(lambda y0, y1: measure(*self._rows.read(y0, y1)[:4], y0, y1))
+        return gather()
+
+    def samples(self, y, x):
+        """The samples of some pixels (y, x), each (K,), of the part: z = (frame - offset) / scale [ADU], (N, K), float64;
+        NaN where a sample is not to be used."""
+        scale, origin, gy, gx = (values[:, None] for values in self._rows.exact[:4])
+        image_set = self._rows.image_set
+        where = slice(None), y, x
+        values = np.where(image_set.usable(where), image_set.frames[where], np.nan)
+        return (values - (origin + gy * y + gx * x)) / scale
+
+    def variance(self, y, x, level):
+        """The variance of z there, of frames that show a level [ADU], (K,): (N, K) [ADU^2], with the local inflation."""
+        a, b, c, least = (values[:, None] for values in self._rows.exact[4:])
+        _, inflation, structure = (image[y, x].astype(float) for image in self._surroundings)
+        v = np.maximum(a + b * level, least)
+        return np.maximum(v * inflation, v + c * structure)
+
+    def _measurer(self, rejected, reference, fewest, most):
+        """measure(stack, row0, row1, top, y0, y1) for each piece, and gather() for the end."""
+        rows = self._rows
+        shape = rejected.shape
+        images = np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.float32)
+        found = {}
+
+        def measure(stack, row0, row1, top, y0, y1):
+            here = slice(y0, y1)
+            flags = rejected[:, here]
+            size = np.count_nonzero(flags)
+            where, measured = np.empty((3, size), np.int32), np.empty((5, size))
+            parts = [image[here] for image in self._surroundings[1:]]
+            out = flags, reference[here], tuple(image[here] for image in images), where, measured
+            size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, fewest, most, *out)
+            # one by one, so that each can be given back
+            found[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
+
+        def gather():
+            parts = [found[y0] for y0 in sorted(found)]
+            index = np.concatenate([part.pop(0) for part in parts])
+            # from order by row to order by frame
+            order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
+            measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
+            result = reference.astype(np.float32, copy=False)
+            result[~np.isfinite(self._surroundings[0])] = np.nan
+            return Outliers(rejected, result, *images, index[order], *measured)
+
+        return measure, gather
 
 
 class _Rows:
     """Rows of all frames for the kernels, and what the kernels are told of each frame."""
 
-    def __init__(self, image_set, normalization, noise):
+    def __init__(self, image_set, model, corner):
         self.image_set = image_set
         self.dtype = image_set.work_dtype
         frames = image_set.frames
         # the frames themselves where a kernel can read them as they are
         as_they_are = frames.dtype == self.dtype and frames.dtype.isnative and frames.flags.c_contiguous
         self.frames = np.asarray(frames) if as_they_are and image_set.mask is None else None
-        scales = normalization.scales
-        a, b, c, least = noise.on_reference(scales, normalization.offsets)
+        normalization = model.normalization
+        scales, gradients = normalization.scales, normalization.gradients
+        a, b, c, least = model.noise.on_reference(scales, normalization.offsets)
         # the rounding of the values themselves is the least noise there is
-        every = [slice(None, None, 1 + length // 256 * 2) for length in image_set.shape[1:]]
-        size = np.nan_to_num(image_set.read(*every))
-        # (a fill value is no level)
-        largest = np.percentile(np.abs(size), 99, axis=(1, 2)) + np.finfo(np.float32).tiny ** 0.25
+        largest = model.largest + np.finfo(np.float32).tiny ** 0.25
         smallest = np.maximum(least, (4 * np.finfo(self.dtype).eps * largest / scales) ** 2)
-        model = (scales, normalization.origins, *normalization.gradients.T, a, b, c, smallest)
-        self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in model)
-        self.exact = tuple(np.ascontiguousarray(v, float) for v in model)
+        values = (scales, normalization.origins + gradients @ corner, *gradients.T, a, b, c, smallest)
+        self.model = tuple(np.ascontiguousarray(v, self.dtype) for v in values)
+        self.exact = tuple(np.ascontiguousarray(v, float) for v in values)
 
     def blocks(self):
         """(first, last + 1) rows of each piece of work."""
@@ -169,9 +234,10 @@ class _Rows:
         in_threads(function, self.blocks(), progress and (lambda share: progress(begin + (end - begin) * share)))
 
 
-def _look_around(rows, noise, normalization, progress):
+def _look_around(rows, model, progress):
     """The median image; by how much the scatter about it exceeds the noise model in each neighbourhood (factor of the
-    variance, never below 1); the squared range of the median around each pixel. Each (ny, nx)."""
+    variance, never below 1); the squared range of the median around each pixel, each (ny, nx). And the model, with
+    what it did not know."""
     n, ny, nx = rows.image_set.shape
     # each by itself: what is done with is given back
     median, scatter, local, structure = (np.empty((ny, nx), rows.dtype) for _ in range(4))
@@ -187,30 +253,36 @@ def _look_around(rows, noise, normalization, progress):
     finite = np.isfinite(scatter)
     if not finite.all():
         scatter[~finite] = np.median(scatter[finite]) if finite.any() else 1
-    level = np.nan_to_num(typical_value(median))
-    variance = np.mean(noise.sigma(level) ** 2 / normalization.scales**2)
+    first_look = model.sky is None
+    if first_look:
+        level = float(np.nan_to_num(typical_value(median)))
+        scales = model.normalization.scales
+        variance = float(np.mean(model.noise.sigma(level) ** 2 / scales**2))
+        model = replace(model, sky=level, sky_variance=variance, full=full_light(median, level, variance, scales))
 
     def second(y0, y1):
         local[y0:y1] = kernels.median_around(scatter, y0, y1, *window)
-        structure[y0:y1] = structure_above_noise(kernels.range_around(median, y0, y1), variance, n)
+        structure[y0:y1] = structure_above_noise(kernels.range_around(median, y0, y1), model.sky_variance, n)
 
     rows.work(second, progress, 0.4, 0.45)
-    # what noise alone gives; more only where the sky itself shows more
-    thin = slice(None, None, max(1, median.size // 100_000))
-    values = local.reshape(-1)[thin]
-    plain = structure.reshape(-1)[thin] == 0
-    typical = max(np.median(values[plain] if plain.sum() > 100 else values), _scatter_of_noise(n, drop))
+    if first_look:
+        # what noise alone gives; more only where the sky itself shows more
+        thin = slice(None, None, max(1, median.size // 100_000))
+        values = local.reshape(-1)[thin]
+        plain = structure.reshape(-1)[thin] == 0
+        typical = np.median(values[plain] if plain.sum() > 100 else values)
+        model = replace(model, scatter=float(max(typical, _scatter_of_noise(n, drop))))
     inflation = scatter  # its memory is free for use
 
     def third(y0, y1):
-        np.maximum(kernels.mean_around(local, y0, y1) / rows.dtype.type(typical), 1, out=inflation[y0:y1])
+        np.maximum(kernels.mean_around(local, y0, y1) / rows.dtype.type(model.scatter), 1, out=inflation[y0:y1])
 
     rows.work(third)
     if n == 2:
         # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
         inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
-    inflation[saturated(median, level, variance, normalization.scales)] = _NOT_JUDGED
-    return median, inflation, structure
+    inflation[median - median.dtype.type(model.sky) >= model.full] = _NOT_JUDGED
+    return (median, inflation, structure), model
 
 
 @lru_cache(maxsize=64)

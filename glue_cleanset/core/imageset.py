@@ -1,5 +1,6 @@
 """ImageSet: the frames of one field, their mask, and what is known of each frame."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,14 @@ class ImageSet:
         part[~(np.abs(part) < LARGEST)] = np.nan
         if self.mask is not None:
             part[self.mask[frames, rows, columns]] = np.nan
+        return part
+
+    def part(self, rows, columns):
+        """The same set with some of its rows and columns only, slices; a view, whatever it holds."""
+        part = copy(self)
+        object.__setattr__(part, "frames", self.frames[:, rows, columns])
+        if self.mask is not None:
+            object.__setattr__(part, "mask", self.mask[:, rows, columns])
         return part
 
     def usable(self, where):

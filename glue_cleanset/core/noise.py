@@ -9,7 +9,7 @@ from . import kernels
 from .normalize import stack_median, typical_value
 from .threads import in_threads, pieces
 
-__all__ = ["NoiseModel", "fit_noise", "saturated", "structure_above_noise"]
+__all__ = ["NoiseModel", "fit_noise", "full_light", "structure_above_noise"]
 
 _SAMPLES = 600_000
 _CLIP = 4.0
@@ -104,7 +104,8 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         n,
     )
     # full pixels have no noise
-    reference[saturated(reference, np.nan_to_num(typical_value(reference)), start, scales)] = np.nan
+    sky = np.nan_to_num(typical_value(reference))
+    reference[reference - reference.dtype.type(sky) >= full_light(reference, sky, start, scales)] = np.nan
     z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
     sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
     plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
@@ -198,16 +199,18 @@ def structure_above_noise(spread, variance, n):
     return np.maximum(np.nan_to_num(spread) - noise, 0) ** 2
 
 
-def saturated(image, sky, variance, scales):
-    """Where the detector was full: the brightest pixels, far above the noise, are alike, and are more than those a
-    little fainter; a peak of light that is measured has half as many. What they hold says nothing of the light."""
+def full_light(image, sky, variance, scales):
+    """From how much light above the sky the detector was full, inf where it was not: the brightest pixels, far above
+    the noise, are alike, and are more than those a little fainter; a peak of light that is measured has half as many.
+    What full pixels hold says nothing of the light."""
     light = image - image.dtype.type(sky)
     top = np.nanmax(light)
-    # (a frame with a larger scale was full at less light)
-    full = light >= 0.97 * top / min(max(scales.max(), 1.0), 1.5)
     below = np.count_nonzero((light > 0.85 * top) & (light <= 0.95 * top))
     alike = np.count_nonzero(light > 0.95 * top) >= max(4, 2 * below)
-    return full & (alike and top > _FAR_ABOVE * np.sqrt(variance))
+    if not (alike and top > _FAR_ABOVE * np.sqrt(variance)):
+        return np.inf
+    # (a frame with a larger scale was full at less light)
+    return float(0.97 * top / min(max(scales.max(), 1.0), 1.5))
 
 
 def _thin(z, reference, structure):

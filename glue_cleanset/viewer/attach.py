@@ -1,6 +1,6 @@
 """Attaching a result to its cube, as one step that glue can undo."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,6 +10,7 @@ from glue.core.component import CategoricalComponent, Component
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
+from ..core.settings import CleanSettings
 from .colors import frame_colormap
 from .links import link_images, link_parts
 from .stack import find_numbers
@@ -48,6 +49,10 @@ class Attached:
     map, events, frames : glue.core.Data or None
         None where not asked for; `events` also where there is no event, because glue's viewers fail on
         a table without rows.
+    settings : glue_cleanset.CleanSettings
+        Of the cleaning.
+    learned : dict or None
+        What the cleaning learned of the set, as plain values.
     """
 
     cube: Data
@@ -59,6 +64,16 @@ class Attached:
     map: Data | None = None
     events: Data | None = None
     frames: Data | None = None
+    settings: CleanSettings | None = None
+    learned: dict | None = None
+
+    @property
+    def model(self):
+        """What the cleaning learned of the set: a `glue_cleanset.core.model.SetModel`, or None."""
+        # compiled code takes a while to import
+        from ..core.model import SetModel
+
+        return None if self.learned is None else SetModel.from_record(self.learned)
 
     @property
     def datasets(self):
@@ -72,6 +87,8 @@ def record_attached(attached):
     return {
         "time": datetime.now(UTC).isoformat(),
         "axis": attached.axis,
+        "settings": asdict(attached.settings),
+        "learned": attached.learned,
         **{name: None if part is None else part.uuid for name, part in parts.items()},
     }
 
@@ -100,6 +117,8 @@ def find_attached(collection, data=None):
                 axis=run["axis"],
                 **{name: components.get(run[name]) for name in COMPONENTS},
                 **{name: datasets.get(run[name]) for name in DATASETS},
+                settings=_settings(run.get("settings")),
+                learned=run.get("learned"),
             )
             mine = data is None or any(data is part for part in (cube, *attached.datasets))
             if mine and attached.source is not None:
@@ -143,7 +162,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
         set(taken),
     )
-    attached = Attached(data, source, axis)
+    learned = None if result.model is None else result.model.to_record()
+    attached = Attached(data, source, axis, settings=result.settings, learned=learned)
     units = data.get_component(source).units
     components = []
 
@@ -289,6 +309,12 @@ class AttachResult(Command):
     @property
     def _made(self):
         return ([self.data] if self.images else []) + self.attached.datasets
+
+
+def _settings(record):
+    # a session file knows lists and no tuples
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in (record or {}).items()}
+    return CleanSettings(**values)
 
 
 def _free_suffix(labels, labels_in_use, data_labels, data_labels_in_use):

@@ -147,8 +147,8 @@ class Detector:
         return gather()
 
     def samples(self, y, x):
-        """The samples of some pixels (y, x), each (K,), of the part: z = (frame - offset) / scale [ADU], (N, K), float64;
-        NaN where a sample is not to be used."""
+        """The samples of some pixels (y, x), each (K,), of the part: z = (frame - offset) / scale [ADU], (N, K),
+        float64; NaN where a sample is not to be used."""
         scale, origin, gy, gx = (values[:, None] for values in self._rows.exact[:4])
         image_set = self._rows.image_set
         where = slice(None), y, x
@@ -156,7 +156,8 @@ class Detector:
         return (values - (origin + gy * y + gx * x)) / scale
 
     def variance(self, y, x, level):
-        """The variance of z there, of frames that show a level [ADU], (K,): (N, K) [ADU^2], with the local inflation."""
+        """The variance of z there, of frames that show a level [ADU], (K,): (N, K) [ADU^2], with the local
+        inflation."""
         a, b, c, least = (values[:, None] for values in self._rows.exact[4:])
         _, inflation, structure = (image[y, x].astype(float) for image in self._surroundings)
         v = np.maximum(a + b * level, least)

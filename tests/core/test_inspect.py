@@ -17,7 +17,7 @@ def cleaned(n=7, variant="hard", settings=CleanSettings(), **changes):
     return image_set, clean_image_set(image_set, settings)
 
 
-@pytest.mark.parametrize("n, variant", [(2, "base"), (3, "hard"), (9, "gradients"), (8, "saturated stars")])
+@pytest.mark.parametrize(("n", "variant"), [(2, "base"), (3, "hard"), (9, "gradients"), (8, "saturated stars")])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -92,7 +92,9 @@ def test_every_strong_hit_lies_outside_the_band():
     assert len(strong) > 20
 
 
-@pytest.mark.parametrize("detection, inside", [("sigma", True), ("mad", True), ("percentile", True), ("esd", False)])
+@pytest.mark.parametrize(
+    ("detection", "inside"), [("sigma", True), ("mad", True), ("percentile", True), ("esd", False)]
+)
 def test_clips_have_the_band_they_cut_at(detection, inside):
     settings = CleanSettings(detection=detection)
     image_set, result = cleaned(12, "base", settings)

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "setup"]
+__all__ = ["CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "overrule", "setup"]
 
 # Imported on first use: importing the package loads neither numba nor glue nor Qt.
 _HOMES = {
@@ -11,6 +11,7 @@ _HOMES = {
     "CleanSettings": "glue_cleanset.core.settings",
     "ImageSet": "glue_cleanset.core.imageset",
     "clean_image_set": "glue_cleanset.core.clean",
+    "overrule": "glue_cleanset.core.overrule",
 }
 
 

@@ -35,7 +35,8 @@ def run(program, absent=()):
 
 
 def test_public_names():
-    assert set(glue_cleanset.__all__) == {"CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "setup"}
+    names = {"CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "overrule", "setup"}
+    assert set(glue_cleanset.__all__) == names
     for name in glue_cleanset.__all__:
         assert callable(getattr(glue_cleanset, name))
         assert name in dir(glue_cleanset)

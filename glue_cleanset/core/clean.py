@@ -10,13 +10,14 @@ from astropy.table import Table
 
 from .detect import Detector
 from .events import find_events, summarize
-from .imageset import ImageSet
+from .imageset import ImageSet, as_mask
 from .kernels_flag import judge
 from .model import SetModel
 from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
-from .repair import copy_frames, repair
+from .overrule import apply, work_out
+from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
 
 __all__ = ["BAD_MISMATCH", "MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set", "must_compile"]
@@ -73,6 +74,8 @@ class CleanResult:
         Flat index into (N, ny, nx) of every rejected pixel, ascending, and the number of its event.
     model : SetModel
         What was learned of the whole set, with which any part of it can be judged again.
+    overrules : tuple of str
+        What a person restored or rejected by hand, in words.
     """
 
     cleaned: np.ndarray
@@ -92,6 +95,7 @@ class CleanResult:
     event_pixels: np.ndarray = field(repr=False, default=None)
     event_numbers: np.ndarray = field(repr=False, default=None)
     model: SetModel = field(repr=False, default=None)
+    overrules: tuple[str, ...] = ()
 
     def event_labels(self):
         """The number of the event every pixel belongs to: (N, ny, nx) int32, 0 = none."""
@@ -107,7 +111,16 @@ def must_compile():
 
 
 def clean_image_set(
-    frames, settings=CleanSettings(), *, mask=None, gain=None, readnoise=None, exptime=None, progress=None
+    frames,
+    settings=CleanSettings(),
+    *,
+    mask=None,
+    gain=None,
+    readnoise=None,
+    exptime=None,
+    protect=None,
+    reject=None,
+    progress=None,
 ):
     """Clean a set of registered frames: find the outliers of every pixel through the set, and repair them.
 
@@ -120,6 +133,8 @@ def clean_image_set(
         Nonzero = ignore this pixel. It is never an event and never part of a reference.
     gain, readnoise, exptime : float or N floats, optional
         [e-/ADU], [e- rms], [s]. None = what the `ImageSet` knows, else found from the set itself.
+    protect, reject : array-like of bool, (N, ny, nx) or (ny, nx), optional
+        True = never rejected; rejected whatever its value, as a person does it (`glue_cleanset.overrule`).
     progress : callable, optional
         ``progress(done, total)`` is called as the work goes on; it may return False or raise to stop.
 
@@ -145,6 +160,10 @@ def clean_image_set(
     else:
         image_set = frames
 
+    for name, words in (("protect", protect), ("reject", reject)):
+        if words is not None:
+            as_mask(name, words, image_set.shape)
+
     def report(share):
         if progress is not None and progress(round(1000 * share), 1000) is False:
             raise CleanCancelled("cancelled; nothing was changed")
@@ -165,7 +184,8 @@ def clean_image_set(
         del detector
         report(0.9)
         cleaned = copy.result()
-    repair(cleaned, image_set, outliers, normalization, settings)
+    if settings.repair != "none":
+        cleaned.reshape(-1)[outliers.index] = repaired_values(image_set, outliers, normalization, settings)
     events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
     summary = summarize(outliers.index, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch)
     result = CleanResult(
@@ -187,6 +207,12 @@ def clean_image_set(
         event_numbers=numbers,
         model=model,
     )
+    if protect is not None or reject is not None:
+        given = result.event_pixels, result.event_numbers
+        change = work_out(
+            image_set, settings, model, result.rejected, result.reference, given, restore=protect, reject=reject
+        )
+        result = apply(result, change, cleaned)
     report(1.0)
     return result
 

@@ -46,7 +46,7 @@ class ImageSet:
     def __post_init__(self):
         frames = _as_cube(self.frames)
         n = len(frames)
-        mask = _as_mask(self.mask, frames.shape)
+        mask = None if self.mask is None else as_mask("mask", self.mask, frames.shape)
         own = _own_mask(self.frames, frames.shape)
         object.__setattr__(self, "frames", frames)
         object.__setattr__(self, "mask", mask if own is None else own if mask is None else mask | own)
@@ -174,12 +174,11 @@ def _own_mask(frames, shape):
     return masks[0] if isinstance(frames, np.ndarray) else np.stack(masks)
 
 
-def _as_mask(mask, shape):
-    if mask is None:
-        return None
+def as_mask(name, mask, shape):
+    """`mask` as (N, ny, nx) bool, nonzero = True; a view where it can be. `name` is what a person calls it."""
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biu" and not (mask.dtype.kind == "f" and np.isfinite(mask).all()):
-        raise TypeError(f"mask holds {mask.dtype} values; give bool or integers, nonzero = ignore")
+        raise TypeError(f"{name} holds {mask.dtype} values; give bool or integers, nonzero = True")
     if mask.shape not in (shape, shape[1:]):
-        raise ValueError(f"mask has shape {mask.shape}, the frames {shape}; give {shape} or {shape[1:]}")
+        raise ValueError(f"{name} has shape {mask.shape}, the frames {shape}; give {shape} or {shape[1:]}")
     return np.broadcast_to(mask != 0 if mask.dtype.kind != "b" else mask, shape)

@@ -2,52 +2,55 @@
 
 import numpy as np
 
-__all__ = ["copy_frames", "repair"]
+__all__ = ["copied_dtype", "copy_frames", "repaired_values"]
+
+
+def copied_dtype(image_set):
+    """Of the cleaned frames: the input's own floating dtype in native byte order, else `ImageSet.work_dtype`."""
+    dtype = image_set.frames.dtype
+    return dtype.newbyteorder("=") if dtype.kind == "f" else image_set.work_dtype
 
 
 def copy_frames(image_set):
-    """The frames, to be repaired: (N, ny, nx) of the input's own floating dtype in native byte order, else of
-    `ImageSet.work_dtype`."""
-    frames = image_set.frames
-    dtype = frames.dtype.newbyteorder("=") if frames.dtype.kind == "f" else image_set.work_dtype
-    return frames.astype(dtype, order="C")
+    """The frames, to be repaired: (N, ny, nx)."""
+    return image_set.frames.astype(copied_dtype(image_set), order="C")
 
 
-def repair(cleaned, image_set, outliers, normalization, settings):
-    """Put values in the place of what was rejected.
+def repaired_values(image_set, outliers, normalization, settings):
+    """What stands in the place of each rejected pixel.
 
     Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
     within 10 pixels, 'neighbours' gives NaN.
 
     Parameters
     ----------
-    cleaned : ndarray, (N, ny, nx)
-        What `copy_frames` gave; changed in place.
     image_set : ImageSet
     outliers : Outliers
     normalization : Normalization
         A value from the set is brought to the frame's own scale.
     settings : CleanSettings
         Its `repair` and `constant`.
+
+    Returns
+    -------
+    ndarray, (K,), or float
+        For each pixel of ``outliers.index`` [ADU]; with ``repair='none'`` the values that are there.
     """
-    frames = image_set.frames
-    index = outliers.index
-    how = settings.repair
-    if how == "none" or not index.size:
-        return
+    index, how = outliers.index, settings.repair
+    where = np.unravel_index(index, image_set.shape)
+    if how == "none":
+        return image_set.frames[where]
     if how in ("zero", "nan", "constant"):
-        values = {"zero": 0.0, "nan": np.nan, "constant": settings.constant}[how]
-    elif how == "neighbours":
-        values = _from_neighbours(image_set, outliers.rejected, index)
-    else:
-        where = np.unravel_index(index, frames.shape)
-        values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
-        if settings.add_noise:
-            deviates = np.random.default_rng(settings.seed).standard_normal(index.size)
-            values += outliers.missing_noise * deviates
-        alone = np.isnan(values)
-        values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
-    cleaned.reshape(-1)[index] = values
+        return {"zero": 0.0, "nan": np.nan, "constant": settings.constant}[how]
+    if how == "neighbours":
+        return _from_neighbours(image_set, outliers.rejected, index)
+    values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
+    if settings.add_noise:
+        deviates = np.random.default_rng(settings.seed).standard_normal(index.size)
+        values += outliers.missing_noise * deviates
+    alone = np.isnan(values)
+    values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
+    return values
 
 
 def _from_neighbours(image_set, rejected, index):

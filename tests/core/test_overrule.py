@@ -1,0 +1,207 @@
+"""A person's word against the machine's: what is restored and what is rejected by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from glue_cleanset import CleanSettings, clean_image_set, overrule
+from glue_cleanset.core.simulate import VARIANTS, simulate_set
+
+SHAPE = (48, 60)
+
+
+def simulated(n=6, **changes):
+    return simulate_set(n, SHAPE, seed=n, **{**VARIANTS["hard"], **changes}).frames
+
+
+def check_whole(frames, result):
+    """All parts of a result tell the same."""
+    n = len(frames)
+    rejected = result.rejected
+    np.testing.assert_array_equal(result.cleaned[~rejected], frames[~rejected])
+    assert np.array_equal(result.summary["pixels"], rejected.sum(axis=(1, 2)))
+    np.testing.assert_allclose(result.summary["percent"], 100 * rejected.mean(axis=(1, 2)))
+    assert np.array_equal(result.rejection_count, rejected.sum(axis=0))
+    assert np.array_equal(result.rejection_map > 0, rejected.any(axis=0))
+    assert np.array_equal(result.event_pixels, np.flatnonzero(rejected))
+    labels = result.event_labels()
+    assert np.array_equal(labels > 0, rejected)
+    assert len(set(result.events["event"])) == len(result.events)
+    numbers, pixels = np.unique(labels[labels > 0], return_counts=True)
+    assert np.array_equal(result.events["event"], numbers)
+    assert np.array_equal(result.events["pixels"], pixels)
+    for row in result.events:
+        assert labels[row["frame"] - 1, int(row["y_peak"]), int(row["x_peak"])] == row["event"]
+    assert np.array_equal(
+        result.summary["events"], [np.count_nonzero(result.events["frame"] == i) for i in range(1, n + 1)]
+    )
+
+
+def test_a_restored_event_is_back_bit_for_bit_and_gone_from_all_tables():
+    frames = simulated()
+    result = clean_image_set(frames)
+    number = result.events["event"][np.argmax(result.events["peak_significance"])]
+    event = result.event_labels() == number
+    again = overrule(result, frames, restore=event)
+    check_whole(frames, again)
+    assert np.array_equal(again.rejected, result.rejected & ~event)
+    assert np.array_equal(again.cleaned[event], frames[event])
+    assert number not in again.events["event"]
+    assert set(again.events["event"]) == set(result.events["event"]) - {number}
+    untouched = ~event.any(axis=0)
+    assert np.array_equal(again.cleaned[:, untouched], result.cleaned[:, untouched])
+    assert np.array_equal(again.reference[untouched], result.reference[untouched])
+    assert again.overrules == (f"{event.sum()} pixels restored",)
+    # and nothing of the first was changed
+    check_whole(frames, result)
+
+
+def test_what_is_rejected_by_hand_is_repaired_by_the_same_method():
+    """Frames that differ by a known scale: a good pixel is replaced by the median of the others, on its own scale."""
+    scale = np.array([0.8, 0.9, 1.0, 1.1, 1.2])
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:80, :90]
+    scene = 500 + 200 * np.sin(x / 9.0) * np.cos(y / 7.0)
+    frames = scale[:, None, None] * (scene + rng.normal(0, 3, (5, 80, 90)))
+    result = clean_image_set(frames)
+    reject = np.zeros(frames.shape, bool)
+    reject[1, 30, 40] = True
+    assert not result.rejected[:, 30, 40].any()
+    again = overrule(result, frames, reject=reject)
+    check_whole(frames, again)
+    others = np.delete(frames[:, 30, 40] / scale, 1)
+    assert again.cleaned[1, 30, 40] == pytest.approx(scale[1] * np.median(others), rel=2e-3)
+    new = again.events[again.events["event"] == again.event_labels()[1, 30, 40]]
+    assert (new["frame"][0], new["y_peak"][0], new["x_peak"][0], new["pixels"][0]) == (2, 30, 40, 1)
+    assert again.reference[30, 40] == pytest.approx(others.mean(), rel=2e-3)
+    back = overrule(again, frames, restore=reject)
+    assert np.array_equal(back.cleaned, result.cleaned)
+    np.testing.assert_allclose(back.reference, result.reference, rtol=1e-6)
+
+
+def test_of_an_event_cut_in_two_the_first_part_keeps_the_number():
+    frames = 100 + np.random.default_rng(2).normal(0, 2, (7, 40, 50))
+    frames[2, 10, 10:15] += 300
+    result = clean_image_set(frames)
+    number = result.event_labels()[2, 10, 10]
+    middle = np.zeros(frames.shape, bool)
+    middle[2, 10, 12] = True
+    again = overrule(result, frames, restore=middle)
+    check_whole(frames, again)
+    labels = again.event_labels()[2, 10, 10:15]
+    assert labels[0] == labels[1] == number
+    assert labels[2] == 0
+    assert labels[3] == labels[4] == result.events["event"].max() + 1
+    # and joined again
+    joined = overrule(again, frames, reject=middle)
+    check_whole(frames, joined)
+    assert set(joined.event_labels()[2, 10, 10:15]) == {number}
+
+
+@pytest.mark.parametrize("repair", ["mean", "neighbours", "zero", "nan", "constant", "none"])
+def test_every_repair(repair):
+    frames = simulated().astype("f4")
+    settings = CleanSettings(repair=repair, constant=-7.0)
+    result = clean_image_set(frames, settings)
+    reject = np.zeros(SHAPE, bool)
+    reject[20:22, 30:32] = True
+    again = overrule(result, frames, reject=reject & (np.arange(6) == 3)[:, None, None])
+    check_whole(frames, again)
+    values = again.cleaned[3, 20:22, 30:32]
+    expected = {"zero": 0, "nan": np.nan, "constant": -7, "none": frames[3, 20:22, 30:32]}.get(repair)
+    if expected is None:
+        assert np.isfinite(values).all()
+        assert not (values == frames[3, 20:22, 30:32]).any()
+    else:
+        np.testing.assert_array_equal(values, np.broadcast_to(expected, (2, 2)).astype("f4"))
+
+
+def test_protected_and_rejected_before_a_run():
+    frames = simulated()
+    plain = clean_image_set(frames)
+    region = np.zeros(SHAPE, bool)
+    region[10:40, 20:50] = True
+    assert plain.rejected[:, region].any()
+    one = np.zeros(frames.shape, bool)
+    one[4, 5, 5] = True
+    result = clean_image_set(frames, protect=region, reject=one)
+    check_whole(frames, result)
+    assert not result.rejected[:, region].any()
+    assert np.array_equal(result.rejected[:, ~region], (plain.rejected | one)[:, ~region])
+    assert len(result.overrules) == 1
+
+
+def test_masked_pixels_are_rejected_by_nobody():
+    frames = simulated()
+    frames[2, 7, 8] = np.nan
+    mask = np.zeros(SHAPE, bool)
+    mask[9, 9] = True
+    result = clean_image_set(frames, mask=mask)
+    again = overrule(result, frames, reject=np.ones(SHAPE, bool) & (np.arange(6) == 2)[:, None, None], mask=mask)
+    assert not again.rejected[2, 7, 8]
+    assert not again.rejected[:, 9, 9].any()
+    assert again.rejected[2].sum() == frames[0].size - 2
+
+
+def test_a_pixel_rejected_in_all_frames_takes_its_neighbours():
+    frames = 100 + np.random.default_rng(3).normal(0, 2, (4, 30, 30))
+    result = clean_image_set(frames)
+    region = np.zeros((30, 30), bool)
+    region[15, 15] = True
+    again = overrule(result, frames, reject=region)
+    check_whole(frames, again)
+    assert again.rejected[:, 15, 15].all()
+    assert np.abs(again.cleaned[:, 15, 15] - 100).max() < 8
+
+
+def test_wrong_masks_are_told_before_any_work():
+    frames = simulated()
+    result = clean_image_set(frames)
+    with pytest.raises(ValueError, match=r"restore has shape \(3, 3\)"):
+        overrule(result, frames, restore=np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match="frames have the shape"):
+        overrule(result, frames[:, :20], restore=np.zeros((20, 60), bool))
+    with pytest.raises(ValueError, match=r"protect has shape \(3, 3\)"):
+        clean_image_set(frames, protect=np.zeros((3, 3), bool))
+
+
+class Overrules(RuleBasedStateMachine):
+    """After any sequence of overrules all parts agree, and only the last word on each pixel counts."""
+
+    @initialize(n=st.sampled_from([2, 3, 5]))
+    def clean(self, n):
+        self.frames = simulated(n)
+        self.frames[0, 3, 4] = np.nan
+        self.first = self.result = clean_image_set(self.frames)
+        self.flags = self.result.rejected.copy()
+
+    @rule(seed=st.integers(0, 99), share=st.sampled_from([0.1, 0.6, 1.0]))
+    def restore(self, seed, share):
+        some = np.random.default_rng(seed).random(self.frames.shape) < share
+        self.result = overrule(self.result, self.frames, restore=some)
+        self.flags &= ~some
+
+    @rule(seed=st.integers(0, 99), share=st.sampled_from([0.001, 0.05]))
+    def reject(self, seed, share):
+        some = np.random.default_rng(seed).random(self.frames.shape) < share
+        self.result = overrule(self.result, self.frames, reject=some)
+        self.flags |= some & np.isfinite(self.frames)
+
+    @invariant()
+    def agrees(self):
+        check_whole(self.frames, self.result)
+        assert np.array_equal(self.result.rejected, self.flags)
+
+    def teardown(self):
+        if hasattr(self, "first"):
+            at_once = overrule(self.first, self.frames, restore=~self.flags, reject=self.flags)
+            # (where no frame survives, the neighbours of that moment were taken)
+            survives = (np.isfinite(self.frames) & ~self.flags).any(axis=0)
+            np.testing.assert_array_equal(at_once.cleaned[:, survives], self.result.cleaned[:, survives])
+            np.testing.assert_allclose(at_once.reference, self.result.reference, rtol=1e-6)
+
+
+TestOverrules = Overrules.TestCase
+TestOverrules.settings = hypothesis_settings(max_examples=15, stateful_step_count=6, deadline=None)

@@ -1,7 +1,7 @@
 """ImageSet: the frames of one field, their mask, and what is known of each frame."""
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -88,6 +88,11 @@ class ImageSet:
         if self.mask is not None:
             object.__setattr__(part, "mask", self.mask[:, rows, columns])
         return part
+
+    def without(self, ignored):
+        """The same set with more pixels masked; `ignored` as `mask`."""
+        ignored = as_mask("ignored", ignored, self.shape)
+        return replace(self, mask=ignored if self.mask is None else self.mask | ignored)
 
     def usable(self, where):
         """Which pixels of ``frames[where]`` are finite, no fill values and not masked, bool."""

@@ -1,6 +1,6 @@
 """Attaching a result to its cube, as one step that glue can undo."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,7 +15,16 @@ from .colors import frame_colormap
 from .links import link_images, link_parts
 from .stack import find_numbers
 
-__all__ = ["OUTPUTS", "AttachResult", "Attached", "build_attached", "find_attached", "record_attached"]
+__all__ = [
+    "OUTPUTS",
+    "AttachResult",
+    "Attached",
+    "build_attached",
+    "events_data",
+    "find_attached",
+    "flat_viewers",
+    "map_images",
+]
 
 # what can be attached -> in the words the dialog shows
 OUTPUTS = {
@@ -28,6 +37,8 @@ OUTPUTS = {
 }
 # key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
 RUNS = "cleanings"
+# their codes stay the same when rows come and go
+_CATEGORIES = {"polarity": ["bright", "dark"]}
 COMPONENTS = ("source", "cleaned", "rejected", "event")
 DATASETS = ("map", "events", "frames")
 
@@ -49,10 +60,8 @@ class Attached:
     map, events, frames : glue.core.Data or None
         None where not asked for; `events` also where there is no event, because glue's viewers fail on
         a table without rows.
-    settings : glue_cleanset.CleanSettings
-        Of the cleaning.
-    learned : dict or None
-        What the cleaning learned of the set, as plain values.
+    record : dict
+        The entry of the cleaning in the ``meta`` of the cube.
     """
 
     cube: Data
@@ -64,8 +73,14 @@ class Attached:
     map: Data | None = None
     events: Data | None = None
     frames: Data | None = None
-    settings: CleanSettings | None = None
-    learned: dict | None = None
+    record: dict = field(default_factory=dict)
+
+    @property
+    def settings(self):
+        """The `CleanSettings` of the cleaning."""
+        # a session file knows lists and no tuples
+        values = self.record.get("settings", {}).items()
+        return CleanSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values})
 
     @property
     def model(self):
@@ -73,24 +88,13 @@ class Attached:
         # compiled code takes a while to import
         from ..core.model import SetModel
 
-        return None if self.learned is None else SetModel.from_record(self.learned)
+        learned = self.record.get("learned")
+        return None if learned is None else SetModel.from_record(learned)
 
     @property
     def datasets(self):
         """The data that were made, without the cube."""
         return [data for data in (self.map, self.events, self.frames) if data is not None]
-
-
-def record_attached(attached):
-    """Where a result went, for the ``meta`` of its cube: plain values, which a session file keeps."""
-    parts = {name: getattr(attached, name) for name in (*COMPONENTS, *DATASETS)}
-    return {
-        "time": datetime.now(UTC).isoformat(),
-        "axis": attached.axis,
-        "settings": asdict(attached.settings),
-        "learned": attached.learned,
-        **{name: None if part is None else part.uuid for name, part in parts.items()},
-    }
 
 
 def find_attached(collection, data=None):
@@ -117,8 +121,7 @@ def find_attached(collection, data=None):
                 axis=run["axis"],
                 **{name: components.get(run[name]) for name in COMPONENTS},
                 **{name: datasets.get(run[name]) for name in DATASETS},
-                settings=_settings(run.get("settings")),
-                learned=run.get("learned"),
+                record=run,
             )
             mine = data is None or any(data is part for part in (cube, *attached.datasets))
             if mine and attached.source is not None:
@@ -162,8 +165,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
         set(taken),
     )
-    learned = None if result.model is None else result.model.to_record()
-    attached = Attached(data, source, axis, settings=result.settings, learned=learned)
+    attached = Attached(data, source, axis)
     units = data.get_component(source).units
     components = []
 
@@ -180,6 +182,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         add("event", result.event_labels())
 
     facts = {
+        "overrules": list(result.overrules),
         "cleaned data": data.label,
         "cleaned attribute": source.label,
         "settings": result.settings.describe(),
@@ -192,20 +195,45 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         # a style editor knows the colour maps that there were when it was made
         frame_colormap(len(result.rejected))
         attached.map = Data(label=f"{data.label} rejection map{suffix}")
-        for label, values, unit in (
-            ("rejected frame", result.rejection_map, ""),
-            ("times rejected", result.rejection_count, ""),
-            ("peak significance", result.peak_significance, ""),
-            ("reference", result.reference, units),
-        ):
+        for label, values, unit in map_images(result, units):
             attached.map.add_component(Component(values, units=unit), label)
+    events_label = f"{data.label} events{suffix}" if "events" in outputs else None
     if "events" in outputs and len(result.events):
-        attached.events = _table_data(f"{data.label} events{suffix}", result.events)
+        attached.events = events_data(data, events_label, result.events)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
     for made in attached.datasets:
         made.meta.update(facts)
+    # plain values, which a session file keeps
+    attached.record.update(
+        {
+            "time": datetime.now(UTC).isoformat(),
+            "axis": axis,
+            "settings": asdict(result.settings),
+            "learned": None if result.model is None else result.model.to_record(),
+            "overrules": list(result.overrules),
+            "events label": events_label,
+        }
+    )
+    for name in (*COMPONENTS, *DATASETS):
+        part = getattr(attached, name)
+        attached.record[name] = None if part is None else part.uuid
     return attached, components
+
+
+def map_images(result, units):
+    """(label, values, units) of each image of the rejection map, of a `CleanResult` or what measures as one."""
+    return (
+        ("rejected frame", result.rejection_map, ""),
+        ("times rejected", result.rejection_count, ""),
+        ("peak significance", result.peak_significance, ""),
+        ("reference", result.reference, units),
+    )
+
+
+def events_data(cube, label, table):
+    """The table of the events found in a cube."""
+    return _table_data(label, table)
 
 
 class AttachResult(Command):
@@ -252,7 +280,6 @@ class AttachResult(Command):
                 outputs=self.outputs,
                 taken=[data.label for data in collection],
             )
-            self._record = record_attached(self.attached)
             a = self.attached
             self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
             if self.images:
@@ -265,7 +292,7 @@ class AttachResult(Command):
                     self.data.add_component(component, cid)
                 collection.extend(self._made)
                 collection.add_link(self._links)
-                self.data.meta[RUNS] = [*self.data.meta.get(RUNS, ()), self._record]
+                self.data.meta[RUNS] = [*self.data.meta.get(RUNS, ()), self.attached.record]
             except Exception as exc:
                 error = exc
         if error is not None:
@@ -279,7 +306,7 @@ class AttachResult(Command):
             return
         collection = session.data_collection
         made = self._made
-        self.data.meta[RUNS] = [run for run in self.data.meta.get(RUNS, ()) if run != self._record]
+        self.data.meta[RUNS] = [run for run in self.data.meta.get(RUNS, ()) if run != self.attached.record]
         if not self.data.meta[RUNS]:
             del self.data.meta[RUNS]
         present = [cid for cid, _ in self._components if cid in self.data.components]
@@ -311,12 +338,6 @@ class AttachResult(Command):
         return ([self.data] if self.images else []) + self.attached.datasets
 
 
-def _settings(record):
-    # a session file knows lists and no tuples
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in (record or {}).items()}
-    return CleanSettings(**values)
-
-
 def _free_suffix(labels, labels_in_use, data_labels, data_labels_in_use):
     # one number for all parts of a run, so that they are seen to belong together
     number = 1
@@ -334,7 +355,7 @@ def _table_data(label, table):
     for name in table.colnames:
         column = table[name]
         if column.dtype.kind in "USO":
-            component = CategoricalComponent(np.asarray(column, dtype=str))
+            component = CategoricalComponent(np.asarray(column, dtype=str), categories=_CATEGORIES.get(name))
         else:
             component = Component(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
         data.add_component(component, name.replace("_", " "))
@@ -367,7 +388,7 @@ def _with_dependents(data, cids):
 
 def _repoint(application, doomed, other):
     # a viewer that shows an attribute when it is removed raises
-    for viewer in _flat(getattr(application, "viewers", ())):
+    for viewer in flat_viewers(getattr(application, "viewers", ())):
         state = getattr(viewer, "state", None)
         if state is None:
             continue
@@ -377,9 +398,10 @@ def _repoint(application, doomed, other):
                     setattr(owner, name, other)
 
 
-def _flat(viewers):
+def flat_viewers(viewers):
+    """The viewers of an application, which lists them by tabs."""
     for viewer in viewers:
         if isinstance(viewer, (list, tuple)):
-            yield from _flat(viewer)
+            yield from flat_viewers(viewer)
         else:
             yield viewer

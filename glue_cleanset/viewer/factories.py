@@ -13,7 +13,7 @@ from glue.core.hub import HubListener
 from glue.core.message import DataCollectionAddMessage
 
 from ..io.read import find_fits_files, frame_stem, read_image_set
-from .attach import RUNS, build_attached, record_attached
+from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
 from .stack import FACTS, MASK, NAMES
@@ -111,7 +111,7 @@ def cleaned_image_set(path, *, extension=None, files=None):
     attached, components = build_attached(cube, "image", result)
     for cid, component in components:
         cube.add_component(component, cid)
-    cube.meta[RUNS] = [record_attached(attached)]
+    cube.meta[RUNS] = [attached.record]
     cube.companions = attached.datasets
     cube.waiting_links = link_parts(cube, 0, attached.event, attached.map, attached.events, attached.frames)
     return [cube, *attached.datasets]

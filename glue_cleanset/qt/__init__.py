@@ -5,14 +5,16 @@ __all__ = ["register"]
 MENU_LABEL = "Clean image set…"
 LAYER_LABEL = "Clean as image set…"
 REVIEW_LABEL = "Open review layout"
+RESTORE_LABEL = "Restore selected events"
+REJECT_LABEL = "Reject selected pixels"
 
 
 def register():
-    """Put *Clean image set…*, *Clean as image set…* and *Open review layout* into glue's menus; once."""
+    """Put our entries into glue's menus and our tools into its toolbars; once."""
     from glue_qt.config import layer_action, menubar_plugin
     from glue_qt.utils import messagebox_on_error
 
-    from .actions import clean_from_menu, clean_layers, review_from_menu, review_layer
+    from .actions import clean_from_menu, clean_layers, reject_layer, restore_layer, review_from_menu, review_layer
 
     if not any(label == MENU_LABEL for label, _ in menubar_plugin.members):
         menubar_plugin(MENU_LABEL)(messagebox_on_error("Clean image set")(clean_from_menu))
@@ -23,3 +25,9 @@ def register():
         tip = "Original, cleaned and rejection map of a cleaned set side by side, in a new tab"
         action = layer_action(REVIEW_LABEL, tooltip=tip, single=True, data=True)
         action(messagebox_on_error("Open review layout")(review_layer))
+        for label, function, tip in (
+            (RESTORE_LABEL, restore_layer, "The rejected pixels of this subset get their original values back"),
+            (REJECT_LABEL, reject_layer, "The pixels of this subset are repaired in the frame on display"),
+        ):
+            action = layer_action(label, tooltip=tip, single=True, subset=True, subset_group=True)
+            action(messagebox_on_error(label)(function))

@@ -4,9 +4,20 @@ from glue.core import Data
 from qtpy import QtWidgets
 
 from glue_cleanset.viewer.attach import find_attached
+from glue_cleanset.viewer.overrule import reject_selected, restore_selected
 from glue_cleanset.viewer.stack import check_images
 
-__all__ = ["clean_from_menu", "clean_layers", "find_session", "review_from_menu", "review_layer"]
+__all__ = [
+    "clean_from_menu",
+    "clean_layers",
+    "find_session",
+    "frame_in_viewer",
+    "frame_on_display",
+    "reject_layer",
+    "restore_layer",
+    "review_from_menu",
+    "review_layer",
+]
 
 
 def clean_from_menu(session, data_collection):
@@ -83,6 +94,62 @@ def review_layer(layer, data_collection):
             "or clean it first."
         )
     return _review(find_session(data_collection), found[-1])
+
+
+def restore_layer(subset, data_collection):
+    """Give the rejected pixels of a subset their original values back, in all frames that it selects.
+
+    Raises
+    ------
+    ValueError
+        As `glue_cleanset.viewer.overrule.restore_selected`.
+    """
+    return restore_selected(find_session(data_collection), subset)
+
+
+def reject_layer(subset, data_collection):
+    """Repair the pixels of a subset in the frame that is on display.
+
+    Raises
+    ------
+    ValueError
+        Where no frame is on display, and as `glue_cleanset.viewer.overrule.reject_selected`.
+    """
+    session = find_session(data_collection)
+    frame, attached = frame_on_display(session.application)
+    return reject_selected(session, subset, frame, attached=attached)
+
+
+def frame_on_display(application):
+    """The frame (0 ... N - 1) in the image viewer of a cleaned cube that was active last, and its cleaning.
+
+    Raises
+    ------
+    ValueError
+        Where no viewer shows one frame of a cleaned cube.
+    """
+    windows = application.current_tab.subWindowList(QtWidgets.QMdiArea.ActivationHistoryOrder)
+    for window in reversed(windows):
+        found = frame_in_viewer(window.widget())
+        if found is not None:
+            return found
+    raise ValueError(
+        "No image viewer of a cleaned cube is in this tab, so the frame to repair is not known; show the cube and go "
+        "to the frame."
+    )
+
+
+def frame_in_viewer(viewer):
+    """The frame (0 ... N - 1) of a cleaned cube that an image viewer shows, and its newest cleaning; None where it
+    shows something else."""
+    state = getattr(viewer, "state", None)
+    cube = getattr(state, "reference_data", None)
+    if not is_cube(cube):
+        return None
+    found = find_attached(viewer.session.data_collection, cube)
+    if not found or found[-1].axis in (state.x_att.axis, state.y_att.axis):
+        return None
+    return int(state.slices[found[-1].axis]), found[-1]
 
 
 def _review(session, attached):

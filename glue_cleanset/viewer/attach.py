@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import numpy as np
 from glue.core import Data
 from glue.core.command import Command
-from glue.core.component import CategoricalComponent, Component
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
 from .colors import frame_colormap
 from .links import link_images, link_parts
+from .sparse import SparseCategoricalComponent, SparseComponent
 from .stack import find_numbers
 
 __all__ = ["OUTPUTS", "AttachResult", "Attached", "build_attached", "find_attached", "record_attached"]
@@ -144,16 +144,17 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         set(taken),
     )
     attached = Attached(data, source, axis)
-    units = data.get_component(source).units
+    original = data.get_component(source)
+    units = original.units
     components = []
 
-    def add(part, frames, units=""):
+    def add(part, frames, base=None, units=""):
         cid = ComponentID(f"{source.label} {part}{suffix}", parent=data)
-        components.append((cid, Component(np.moveaxis(frames, 0, axis), units=units)))
+        components.append((cid, SparseComponent(np.moveaxis(frames, 0, axis), base, units)))
         setattr(attached, part, cid)
 
     if "cleaned" in outputs:
-        add("cleaned", result.cleaned, units)
+        add("cleaned", result.cleaned, original, units)
     if "rejected" in outputs:
         add("rejected", result.rejected.view(np.uint8))
     if "event" in outputs:
@@ -178,7 +179,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             ("peak significance", result.peak_significance, ""),
             ("reference", result.reference, units),
         ):
-            attached.map.add_component(Component(values, units=unit), label)
+            attached.map.add_component(SparseComponent(values, units=unit), label)
     if "events" in outputs and len(result.events):
         attached.events = _table_data(f"{data.label} events{suffix}", result.events)
     if "frames" in outputs:
@@ -308,12 +309,12 @@ def _table_data(label, table):
     for name in table.colnames:
         column = table[name]
         if column.dtype.kind in "USO":
-            component = CategoricalComponent(np.asarray(column, dtype=str))
+            component = SparseCategoricalComponent(np.asarray(column, dtype=str))
         else:
-            component = Component(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
+            component = SparseComponent(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
         data.add_component(component, name.replace("_", " "))
     # frames are counted from 1 for people, pixels of the cube from 0
-    data.add_component(Component(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
+    data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
     return data
 
 

@@ -9,7 +9,9 @@ from glue.core.command import Command
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
+from ..io.sky import locate_events
 from .colors import frame_colormap
+from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
 from .sparse import SparseCategoricalComponent, SparseComponent
 from .stack import find_numbers
@@ -144,6 +146,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         set(taken),
     )
     attached = Attached(data, source, axis)
+    celestial = find_celestial(data, axis)
     original = data.get_component(source)
     units = original.units
     components = []
@@ -172,7 +175,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if "map" in outputs:
         # a style editor knows the colour maps that there were when it was made
         frame_colormap(len(result.rejected))
-        attached.map = Data(label=f"{data.label} rejection map{suffix}")
+        coords = None if celestial is None else SkyCoordinates(celestial)
+        attached.map = Data(label=f"{data.label} rejection map{suffix}", coords=coords)
         for label, values, unit in (
             ("rejected frame", result.rejection_map, ""),
             ("times rejected", result.rejection_count, ""),
@@ -181,7 +185,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         ):
             attached.map.add_component(SparseComponent(values, units=unit), label)
     if "events" in outputs and len(result.events):
-        attached.events = _table_data(f"{data.label} events{suffix}", result.events)
+        attached.events = _table_data(f"{data.label} events{suffix}", locate_events(result.events, celestial))
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
     for made in attached.datasets:
@@ -311,7 +315,10 @@ def _table_data(label, table):
         if column.dtype.kind in "USO":
             component = SparseCategoricalComponent(np.asarray(column, dtype=str))
         else:
-            component = SparseComponent(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
+            values = np.array(column)
+            # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
+            values = np.round(values, 6) if name in ("ra", "dec") else _rounded(values)
+            component = SparseComponent(values, units="" if column.unit is None else str(column.unit))
         data.add_component(component, name.replace("_", " "))
     # frames are counted from 1 for people, pixels of the cube from 0
     data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")

@@ -7,7 +7,7 @@ from glue.core.component_id import ComponentID
 from ..core.imageset import ImageSet
 from ..core.names import listed
 from ..io.keywords import frame_facts
-from .coords import FrameCoordinates
+from .coords import FrameCoordinates, find_celestial
 from .sparse import SparseComponent
 
 __all__ = ["check_images", "header_noise", "image_set_from_cube", "stack_images"]
@@ -169,7 +169,7 @@ def stack_images(images, attributes=None):
     values = np.stack([component.data for component in components])
     units = {component.units for component in components}
     labels = {cid.label for cid in attributes}
-    cube = Data(label=f"{images[0].label} … {images[-1].label}", coords=FrameCoordinates())
+    cube = Data(label=f"{images[0].label} … {images[-1].label}", coords=FrameCoordinates(find_celestial(images[0])))
     cube.add_component(
         SparseComponent(values, components, units.pop() if len(units) == 1 else ""),
         labels.pop() if len(labels) == 1 else "image",

@@ -2,9 +2,9 @@
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ConvertError
+from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Column
-from astropy.wcs.utils import pixel_to_skycoord
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 __all__ = ["locate_events"]
 
@@ -30,9 +30,10 @@ def locate_events(events, wcs):
     """
     if wcs is None or not wcs.has_celestial:
         return events
+    world = wcs.pixel_to_world_values(*(np.asarray(events[name], float) for name in ("x", "y")))
     try:
-        x, y = (np.asarray(events[name], float) for name in ("x", "y"))
-        sky = pixel_to_skycoord(x, y, wcs).transform_to("icrs")
+        frame = wcs_to_celestial_frame(wcs)
+        sky = SkyCoord(world[wcs.wcs.lng], world[wcs.wcs.lat], unit="deg", frame=frame).transform_to("icrs")
     except (ValueError, ConvertError):  # the disc of the sun or of a planet
         return events
     located = events.copy(copy_data=False)

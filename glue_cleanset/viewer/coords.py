@@ -32,7 +32,7 @@ def find_celestial(data, axis=None):
     sky = [coords.wcs.lng, coords.wcs.lat]
     if frames is not None and (frames in sky or coords.axis_correlation_matrix[sky, frames].any()):
         return None
-    return coords.celestial
+    return coords if coords.naxis == 2 else coords.celestial
 
 
 class SkyCoordinates(Coordinates):

@@ -77,6 +77,13 @@ def test_any_values_come_back(pair, part):
                 assert_same_bits(again(SparseComponent(values.copy(), [Component(one) for one in base])).data, values)
 
 
+def test_zeros_keep_their_sign():
+    base = np.array([0.0, -0.0, 0.0, -0.0, np.nan, np.inf])
+    values = np.array([-0.0, 0.0, 0.0, -0.0, np.nan, -np.inf])
+    assert_same_bits(again(SparseComponent(values, Component(base))).data, values)
+    assert_same_bits(again(SparseComponent(values)).data, values)
+
+
 def test_only_what_differs_is_stored():
     base = np.random.default_rng(1).normal(size=(10, 100, 100)).astype(np.float32)
     base[:, 3, 3] = np.nan

@@ -6,10 +6,11 @@ from astropy.io import fits
 from astropy.wcs import WCS, Sip
 from glue.core import Data
 from glue.core.autolinking import find_possible_links
+from glue.core.roi import RectangularROI
 from glue.core.state import GlueSerializer, GlueUnSerializer
 from glue.plugins.wcs_autolinking.wcs_autolinking import wcs_autolink
 from glue.viewers.image.viewer import SimpleImageViewer
-from viewer_sets import SHAPE, ViewerApplication, attach, make_frames
+from viewer_sets import SHAPE, ViewerApplication, attach, make_frames, subset_of
 
 from glue_cleanset.viewer.coords import FrameCoordinates, SkyCoordinates, find_celestial
 from glue_cleanset.viewer.stack import stack_images
@@ -161,3 +162,21 @@ class TestCubesOfOthers:
     def test_an_image(self, wcs):
         assert find_celestial(Data(flux=np.zeros((4, 5)), coords=wcs)) is wcs
         assert find_celestial(Data(flux=np.zeros((4, 5)))) is None
+
+
+def test_layers_and_regions_go_from_viewer_to_viewer(app, sky_cube):
+    """Coordinates of the map change nothing in what its links by pixel do."""
+    a = attach(app, sky_cube)
+    frames = app.new_data_viewer(SimpleImageViewer, sky_cube)
+    on_map = app.new_data_viewer(SimpleImageViewer, a.map)
+    assert frames.add_data(a.map)
+    assert on_map.add_data(a.events)
+    on_map.apply_roi(RectangularROI(xmin=3.5, xmax=5.5, ymin=2.5, ymax=3.5))
+    for viewer in (frames, on_map):
+        viewer.figure.canvas.draw()
+        assert all(layer.enabled for layer in viewer.layers), [layer.disabled_message for layer in viewer.layers]
+    (group,) = app.data_collection.subset_groups
+    expected = np.zeros(SHAPE, bool)
+    expected[:, 3, 4:6] = True
+    np.testing.assert_array_equal(subset_of(sky_cube, group), expected)
+    assert subset_of(a.events, group).tolist() == [True, False, True, False]

@@ -175,6 +175,7 @@ class _LinkedCube(Data):
 
     def register_to_hub(self, hub):
         super().register_to_hub(hub)
+        # from here on glue knows it as loaded
         if hasattr(self, "_load_log"):
             self._load_log.factory = image_set
         if self.waiting_links:

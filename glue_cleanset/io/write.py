@@ -13,6 +13,7 @@ from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
 from ..core.names import distinct, listed
+from .sky import locate_events
 
 __all__ = ["check_output", "write_result"]
 
@@ -77,7 +78,8 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     Per frame ``<name>_crclean.fits`` (the header of the frame with CRCORR, REJ_RATE and HISTORY) and
     ``<name>_crmask.fits`` (data quality: one bit for rejected, one for replaced, above the bits that the input's
     own data quality uses, which is kept; CRREJBIT and CRREPBIT give their values). For the set
-    ``rejection_map.fits``, ``events.ecsv`` and ``summary.ecsv``. All are written under temporary names first, so that
+    ``rejection_map.fits``, ``events.ecsv`` (with ICRS ``ra`` and ``dec`` where the frames have a celestial WCS) and
+    ``summary.ecsv``. All are written under temporary names first, so that
     a failure leaves nothing.
 
     Parameters
@@ -112,7 +114,7 @@ def write_result(result, image_set, outdir, *, overwrite=False):
             yield fits.PrimaryHDU(_storable(result.cleaned[i]), header)
             yield _mask_hdu(result, header, i, dq, bits)
         yield _map_hdus(result, image_set, headers[0])
-        yield _described(result.events, result)
+        yield _described(locate_events(result.events, getattr(image_set, "wcs", None)), result)
         yield _described(result.summary, result)
 
     missing = [folder for folder in (Path(outdir), *Path(outdir).parents) if not folder.exists()]

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 import numpy as np
 from glue.core import Data
 from glue.core.command import Command
-from glue.core.component import CategoricalComponent, Component
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
 from ..core.settings import CleanSettings
+from ..io.sky import locate_events
 from .colors import frame_colormap
+from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
+from .sparse import SparseCategoricalComponent, SparseComponent
 from .stack import find_numbers
 
 __all__ = [
@@ -166,16 +168,18 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         set(taken),
     )
     attached = Attached(data, source, axis)
-    units = data.get_component(source).units
+    celestial = find_celestial(data, axis)
+    original = data.get_component(source)
+    units = original.units
     components = []
 
-    def add(part, frames, units=""):
+    def add(part, frames, base=None, units=""):
         cid = ComponentID(f"{source.label} {part}{suffix}", parent=data)
-        components.append((cid, Component(np.moveaxis(frames, 0, axis), units=units)))
+        components.append((cid, SparseComponent(np.moveaxis(frames, 0, axis), base, units)))
         setattr(attached, part, cid)
 
     if "cleaned" in outputs:
-        add("cleaned", result.cleaned, units)
+        add("cleaned", result.cleaned, original, units)
     if "rejected" in outputs:
         add("rejected", result.rejected.view(np.uint8))
     if "event" in outputs:
@@ -194,12 +198,13 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if "map" in outputs:
         # a style editor knows the colour maps that there were when it was made
         frame_colormap(len(result.rejected))
-        attached.map = Data(label=f"{data.label} rejection map{suffix}")
+        coords = None if celestial is None else SkyCoordinates(celestial)
+        attached.map = Data(label=f"{data.label} rejection map{suffix}", coords=coords)
         for label, values, unit in map_images(result, units):
-            attached.map.add_component(Component(values, units=unit), label)
+            attached.map.add_component(SparseComponent(values, units=unit), label)
     events_label = f"{data.label} events{suffix}" if "events" in outputs else None
     if "events" in outputs and len(result.events):
-        attached.events = events_data(data, events_label, result.events)
+        attached.events = events_data(data, axis, events_label, result.events)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
     for made in attached.datasets:
@@ -231,9 +236,9 @@ def map_images(result, units):
     )
 
 
-def events_data(cube, label, table):
-    """The table of the events found in a cube."""
-    return _table_data(label, table)
+def events_data(cube, axis, label, table):
+    """The table of the events found in a cube whose frames are along an axis."""
+    return _table_data(label, locate_events(table, find_celestial(cube, axis)))
 
 
 class AttachResult(Command):
@@ -355,12 +360,15 @@ def _table_data(label, table):
     for name in table.colnames:
         column = table[name]
         if column.dtype.kind in "USO":
-            component = CategoricalComponent(np.asarray(column, dtype=str), categories=_CATEGORIES.get(name))
+            component = SparseCategoricalComponent(np.asarray(column, dtype=str), categories=_CATEGORIES.get(name))
         else:
-            component = Component(_rounded(np.array(column)), units="" if column.unit is None else str(column.unit))
+            values = np.array(column)
+            # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
+            values = np.round(values, 6) if name in ("ra", "dec") else _rounded(values)
+            component = SparseComponent(values, units="" if column.unit is None else str(column.unit))
         data.add_component(component, name.replace("_", " "))
     # frames are counted from 1 for people, pixels of the cube from 0
-    data.add_component(Component(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
+    data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
     return data
 
 

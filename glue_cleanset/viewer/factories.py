@@ -165,13 +165,19 @@ def import_fits_files():
 
 
 class _LinkedCube(Data):
-    """A cube that brings its links into the collection; a factory cannot, it knows no collection."""
+    """A cube that brings its links into the collection; a factory cannot, it knows no collection.
+
+    A session holds what was found, as it is then, and reads only the frames from their files: it does not clean again.
+    """
 
     companions = ()
     waiting_links = ()
 
     def register_to_hub(self, hub):
         super().register_to_hub(hub)
+        # from here on glue knows it as loaded
+        if hasattr(self, "_load_log"):
+            self._load_log.factory = image_set
         if self.waiting_links:
             self._linker = _Linker(self, hub)
 

@@ -223,7 +223,7 @@ class Overrule(Command):
 
         self._old_events, self._new_events = attached.events, None
         if len(change.events) and attached.record["events label"] is not None:
-            self._new_events = events_data(cube, attached.record["events label"], change.events)
+            self._new_events = events_data(cube, axis, attached.record["events label"], change.events)
         if self._old_events is not None and self._new_events is not None:
             self._rows = _rows_of(self._old_events), _rows_of(self._new_events, self._old_events)
             self._new_events = self._old_events

@@ -2,13 +2,13 @@
 
 import numpy as np
 from glue.core import BaseData, Data
-from glue.core.component import Component
 from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
 from ..core.names import listed
 from ..io.keywords import frame_facts
-from .coords import FrameCoordinates
+from .coords import FrameCoordinates, find_celestial
+from .sparse import SparseComponent
 
 __all__ = ["check_images", "header_noise", "image_set_from_cube", "stack_images"]
 
@@ -165,12 +165,14 @@ def stack_images(images, attributes=None):
     elif len(attributes) != len(images):
         raise ValueError(f"attributes has {len(attributes)} entries for {len(images)} images; give one for each")
     attributes = [find_numbers(image, attribute) for image, attribute in zip(images, attributes, strict=True)]
-    values = np.stack([image.get_data(cid) for image, cid in zip(images, attributes, strict=True)])
-    units = {image.get_component(cid).units for image, cid in zip(images, attributes, strict=True)}
+    components = [image.get_component(cid) for image, cid in zip(images, attributes, strict=True)]
+    values = np.stack([component.data for component in components])
+    units = {component.units for component in components}
     labels = {cid.label for cid in attributes}
-    cube = Data(label=f"{images[0].label} … {images[-1].label}", coords=FrameCoordinates())
+    cube = Data(label=f"{images[0].label} … {images[-1].label}", coords=FrameCoordinates(find_celestial(images[0])))
     cube.add_component(
-        Component(values, units=units.pop() if len(units) == 1 else ""), labels.pop() if len(labels) == 1 else "image"
+        SparseComponent(values, components, units.pop() if len(units) == 1 else ""),
+        labels.pop() if len(labels) == 1 else "image",
     )
     cube.meta[NAMES] = [image.label for image in images]
     # glue's reader of FITS files copies the header into the meta

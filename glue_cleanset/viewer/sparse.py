@@ -1,0 +1,152 @@
+"""Components that are arrays like any other in memory, and small in a session file."""
+
+import math
+import zlib
+from base64 import b64decode, b64encode
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from glue.core.component import CategoricalComponent, Component, DerivedComponent
+
+__all__ = ["SparseCategoricalComponent", "SparseComponent"]
+
+# how many values are compared or filled at a time
+_PART = 1 << 22
+# of whole numbers in a session file
+_INT = np.dtype("<i8")
+
+
+class SparseComponent(Component):
+    """Values of which a session stores only those that differ from others.
+
+    glue writes every value of what was added to data into the session file; of a cleaned cube that is some hundred
+    megabytes, though all but the rejected pixels are in the original one. The values are compared when a session is
+    saved, so that changes made until then are in it. What comes back is equal bit for bit, as long as the others are.
+    Where those were read from files that have changed since, the stored values are put into what the files hold now:
+    repaired pixels are as they were, all others follow the files.
+
+    Parameters
+    ----------
+    data : ndarray
+        The values, of any real dtype; not copied.
+    base : Component or list of Component, optional
+        What most of the values are equal to, once cast to their dtype; several stand for their stack along axis 0.
+        None is zero.
+    units : str, optional
+
+    Raises
+    ------
+    ValueError
+        Where the base has another shape.
+    """
+
+    def __init__(self, data, base=None, units=None):
+        super().__init__(data, units=units)
+        # what is derived has no values yet when a session is opened
+        derived = any(isinstance(one, DerivedComponent) for one in (base if isinstance(base, list) else [base]))
+        self._base = None if derived else base
+        # glue asks for the same state several times while it saves a session
+        self._states = WeakKeyDictionary()
+        _check_shape(self._base, self.shape)
+
+    def __gluestate__(self, context):
+        if context not in self._states:
+            several = isinstance(self._base, list)
+            index, values = _differences(self._data, self._base)
+            self._states[context] = {
+                "shape": list(self.shape),
+                "dtype": self._data.dtype.str,
+                "units": self.units,
+                "base": [context.id(one) for one in self._base] if several else context.id(self._base),
+                "steps": _pack(np.diff(index, prepend=0).astype(_INT)),
+                "values": _pack(values),
+            }
+        return dict(self._states[context])
+
+    @classmethod
+    def __setgluestate__(cls, record, context):
+        base = record["base"]
+        base = [context.object(one) for one in base] if isinstance(base, list) else context.object(base)
+        shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
+        _check_shape(base, shape)
+        if base is None:
+            data = np.zeros(shape, dtype)
+        else:
+            data = np.empty(shape, dtype)
+            for part in _parts(shape):
+                data[part] = _base_values(base, part)
+        index = np.cumsum(_unpack(record["steps"], _INT))
+        data.reshape(-1)[index] = _unpack(record["values"], dtype)
+        return cls(data, base, record["units"])
+
+
+class SparseCategoricalComponent(CategoricalComponent):
+    """Words of which a session stores each once, and a number for every row."""
+
+    def __gluestate__(self, context):
+        words, codes = np.unique(self.labels, return_inverse=True)
+        return {
+            "words": words.tolist(),
+            "codes": _pack(codes.astype(_INT)),
+            "jitter": self.jitter_method,
+            "units": self.units,
+        }
+
+    @classmethod
+    def __setgluestate__(cls, record, context):
+        codes = _unpack(record["codes"], _INT)
+        return cls(np.array(record["words"], dtype=str)[codes], jitter=record["jitter"], units=record["units"])
+
+
+def _check_shape(base, shape):
+    if base is None:
+        return
+    given = (len(base), *base[0].shape) if isinstance(base, list) else base.shape
+    if given != shape:
+        raise ValueError(
+            f"values of the shape {shape} were made from others, which have the shape {given} now; "
+            "if files of the session were changed, put the old ones back"
+        )
+
+
+def _parts(shape):
+    step = max(1, _PART // max(1, math.prod(shape[1:])))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
+
+
+def _base_values(base, part):
+    return np.stack([one.data for one in base[part]]) if isinstance(base, list) else base[part]
+
+
+def _differences(data, base):
+    """Flat index, ascending, and value of each that differs from the base."""
+    found, values = [np.empty(0, np.int64)], [np.empty(0, data.dtype)]
+    for part in _parts(data.shape):
+        mine = np.ascontiguousarray(data[part])
+        if base is None:
+            theirs = np.zeros(1, mine.dtype)
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                theirs = np.ascontiguousarray(_base_values(base, part), mine.dtype).reshape(-1)
+        mine = mine.reshape(-1)
+        index = np.flatnonzero(_bits(mine) != _bits(theirs))
+        values.append(mine[index])
+        found.append(index + part.start * math.prod(data.shape[1:]))
+    return np.concatenate(found), np.concatenate(values, dtype=data.dtype)
+
+
+def _bits(values):
+    # NaN is equal to NaN, and -0 is not 0
+    size = values.dtype.itemsize
+    return values.view(f"u{size}") if size <= 8 else values
+
+
+def _pack(values):
+    # first bytes together, second bytes together: those that are alike compress
+    planes = values.reshape(-1, 1).view(np.uint8).T
+    return b64encode(zlib.compress(np.ascontiguousarray(planes))).decode("ascii")
+
+
+def _unpack(text, dtype):
+    planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8).reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)

@@ -76,6 +76,8 @@ class CleanResult:
         What was learned of the whole set, with which any part of it can be judged again.
     overrules : tuple of str
         What a person restored or rejected by hand, in words.
+    mask : ndarray, (N, ny, nx), bool, or None
+        Of the frames: True = was ignored.
     """
 
     cleaned: np.ndarray
@@ -96,6 +98,7 @@ class CleanResult:
     event_numbers: np.ndarray = field(repr=False, default=None)
     model: SetModel = field(repr=False, default=None)
     overrules: tuple[str, ...] = ()
+    mask: np.ndarray | None = field(repr=False, default=None)
 
     def event_labels(self):
         """The number of the event every pixel belongs to: (N, ny, nx) int32, 0 = none."""
@@ -206,6 +209,7 @@ def clean_image_set(
         event_pixels=outliers.index,
         event_numbers=numbers,
         model=model,
+        mask=image_set.mask,
     )
     if protect is not None or reject is not None:
         given = result.event_pixels, result.event_numbers

@@ -49,7 +49,7 @@ class Overruled:
         return ", ".join(f"{len(pixels)} pixels {done}" for pixels, done in parts if len(pixels))
 
 
-def overrule(result, frames, *, restore=None, reject=None, mask=None):
+def overrule(result, frames, *, restore=None, reject=None):
     """Give pixels of a cleaned set their original values back, or have others repaired.
 
     Parameters
@@ -57,12 +57,10 @@ def overrule(result, frames, *, restore=None, reject=None, mask=None):
     result : CleanResult
         Not modified.
     frames : ImageSet or array-like, (N, ny, nx)
-        What was cleaned.
+        What was cleaned; what was masked then is masked now.
     restore, reject : array-like of bool, (N, ny, nx) or (ny, nx), optional
         True = not to be rejected; to be rejected, whatever the value. What is masked or not finite is never
         rejected. A pixel in both is restored.
-    mask : array-like, optional
-        As it was given to `glue_cleanset.clean_image_set`.
 
     Returns
     -------
@@ -75,10 +73,10 @@ def overrule(result, frames, *, restore=None, reject=None, mask=None):
         Where the frames or masks have another shape than the result.
     """
     image_set = frames if isinstance(frames, ImageSet) else ImageSet(frames)
-    if mask is not None:
-        image_set = replace(image_set, mask=mask)
     if image_set.shape != result.rejected.shape:
         raise ValueError(f"frames have the shape {image_set.shape}, the result {result.rejected.shape}; give its own")
+    if result.mask is not None:
+        image_set = image_set.without(result.mask)
     change = work_out(
         image_set, result.settings, result.model, result.rejected, result.reference,
         (result.event_pixels, result.event_numbers), restore, reject,

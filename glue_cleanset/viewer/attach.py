@@ -14,8 +14,8 @@ from ..io.sky import locate_events
 from .colors import frame_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
-from .sparse import SparseCategoricalComponent, SparseComponent
-from .stack import find_numbers
+from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask
+from .stack import find_numbers, own_mask
 
 __all__ = [
     "OUTPUTS",
@@ -218,12 +218,21 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "learned": None if result.model is None else result.model.to_record(),
             "overrules": list(result.overrules),
             "events label": events_label,
+            "ignored": _ignored(data, axis, result.mask),
         }
     )
     for name in (*COMPONENTS, *DATASETS):
         part = getattr(attached, name)
         attached.record[name] = None if part is None else part.uuid
     return attached, components
+
+
+def _ignored(data, axis, mask):
+    """What was ignored beside the mask that the cube has itself, packed; None where nothing."""
+    own = own_mask(data, axis)
+    if mask is None or (own is not None and np.array_equal(mask, own != 0)):
+        return None
+    return pack_mask(mask)
 
 
 def map_images(result, units):

@@ -1,8 +1,5 @@
 """Overruling a cleaning: selected pixels restored or rejected by hand, as steps that glue can undo."""
 
-import base64
-import zlib
-
 import numpy as np
 from glue.core.command import Command
 from glue.core.component import Component
@@ -14,6 +11,7 @@ from glue.core.subset import CompositeSubsetState, ElementSubsetState, MaskSubse
 
 from .attach import events_data, find_attached, flat_viewers, map_images
 from .links import link_parts
+from .sparse import pack_mask, unpack_mask
 from .stack import image_set_from_cube
 
 __all__ = [
@@ -121,7 +119,7 @@ def rejected_frames(attached):
 def find_overrules(attached):
     """What a person restored and rejected by hand so far: two (N, ny, nx) bool, or None where nothing."""
     shape = _frames_shape(attached)
-    return tuple(_unpacked(attached.record.get(name), shape) for name in ("restored", "rejected by hand"))
+    return tuple(unpack_mask(attached.record.get(name), shape) for name in ("restored", "rejected by hand"))
 
 
 def plan_overrule(attached, restore=None, reject=None):
@@ -148,7 +146,7 @@ def plan_overrule(attached, restore=None, reject=None):
     if model is None:
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
     image_set = image_set_from_cube(attached.cube, attached.source, axis=attached.axis)
-    ignored = _unpacked(attached.record.get("ignored"), image_set.shape)
+    ignored = unpack_mask(attached.record.get("ignored"), image_set.shape)
     if ignored is not None:
         image_set = image_set.without(ignored)
     rejected = rejected_frames(attached)
@@ -178,8 +176,12 @@ class Overrule(Command):
     """
 
     kwargs = ["attached", "change"]  # noqa: RUF012 as glue wants it
-    label = "overrule the cleaning"
     _edits = None
+
+    @property
+    def label(self):
+        """What *Edit > Undo* names."""
+        return self.change.describe()
 
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
@@ -243,11 +245,11 @@ class Overrule(Command):
                 ("restored", self.change.rejected, self.change.restored),
                 ("rejected by hand", self.change.restored, self.change.rejected),
             ):
-                mask = _unpacked(record.get(name), shape)
+                mask = unpack_mask(record.get(name), shape)
                 mask = np.zeros(shape, bool) if mask is None else mask
                 mask.reshape(-1)[given] = True
                 mask.reshape(-1)[taken] = False
-                after[name] = pack(mask)
+                after[name] = pack_mask(mask)
             after["events"] = None if self._new_events is None else self._new_events.uuid
         return after
 
@@ -290,19 +292,6 @@ class Overrule(Command):
             collection.append(there)
             links = link_parts(attached.cube, attached.axis, attached.event, attached.map, there, attached.frames)
             collection.add_link([link for link in links if there in (link.data1, link.data2)])
-
-
-def pack(mask):
-    """A bool array as text, short where most of it is alike; a session file keeps it."""
-    return base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 1)).decode()
-
-
-def _unpacked(text, shape):
-    if not text:
-        return None
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
-    mask = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-    return mask if mask.any() else None
 
 
 def _frames_shape(attached):

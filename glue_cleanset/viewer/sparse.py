@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from glue.core.component import CategoricalComponent, Component, DerivedComponent
 
-__all__ = ["SparseCategoricalComponent", "SparseComponent"]
+__all__ = ["SparseCategoricalComponent", "SparseComponent", "pack_mask", "unpack_mask"]
 
 # how many values are compared or filled at a time
 _PART = 1 << 22
@@ -96,6 +96,20 @@ class SparseCategoricalComponent(CategoricalComponent):
     def __setgluestate__(cls, record, context):
         codes = _unpack(record["codes"], _INT)
         return cls(np.array(record["words"], dtype=str)[codes], jitter=record["jitter"], units=record["units"])
+
+
+def pack_mask(mask):
+    """A bool array as text, short where most of it is alike."""
+    return _pack(np.packbits(mask))
+
+
+def unpack_mask(text, shape):
+    """The array that `pack_mask` made text of; None where there is none, or nothing in it is True."""
+    if not text:
+        return None
+    bits = _unpack(text, np.dtype(np.uint8))
+    mask = np.unpackbits(bits, count=math.prod(shape)).astype(bool).reshape(shape)
+    return mask if mask.any() else None
 
 
 def _check_shape(base, shape):

@@ -10,7 +10,7 @@ from ..io.keywords import frame_facts
 from .coords import FrameCoordinates, find_celestial
 from .sparse import SparseComponent
 
-__all__ = ["check_images", "header_noise", "image_set_from_cube", "stack_images"]
+__all__ = ["check_images", "header_noise", "image_set_from_cube", "own_mask", "stack_images"]
 
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
 NAMES = "frame names"
@@ -63,17 +63,19 @@ def image_set_from_cube(data, attribute, axis=0):
             "with itself, choose the axis that holds the frames"
         )
     frames = np.moveaxis(data.get_data(find_numbers(data, attribute)), axis, 0)
-    names = exptime = mask = None
+    names = exptime = None
     if axis == 0:
         names = _per_frame(data, NAMES)
         exptime = _per_frame(data, FACTS["exptime"])
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
-    if data.meta.get(MASK) is not None:
-        mask_id = data.find_component_id(data.meta[MASK])
-        if mask_id is not None:
-            mask = np.moveaxis(data.get_data(mask_id), axis, 0)
-    return ImageSet(frames, mask=mask, exptime=exptime, names=names)
+    return ImageSet(frames, mask=own_mask(data, axis), exptime=exptime, names=names)
+
+
+def own_mask(data, axis=0):
+    """The mask that came with a cube, frames first, nonzero = ignore; None where there is none."""
+    mask_id = None if data.meta.get(MASK) is None else data.find_component_id(data.meta[MASK])
+    return None if mask_id is None else np.moveaxis(data.get_data(mask_id), axis, 0)
 
 
 def header_noise(data):

@@ -139,7 +139,7 @@ def test_masked_pixels_are_rejected_by_nobody():
     mask = np.zeros(SHAPE, bool)
     mask[9, 9] = True
     result = clean_image_set(frames, mask=mask)
-    again = overrule(result, frames, reject=np.ones(SHAPE, bool) & (np.arange(6) == 2)[:, None, None], mask=mask)
+    again = overrule(result, frames, reject=np.ones(SHAPE, bool) & (np.arange(6) == 2)[:, None, None])
     assert not again.rejected[2, 7, 8]
     assert not again.rejected[:, 9, 9].any()
     assert again.rejected[2].sum() == frames[0].size - 2

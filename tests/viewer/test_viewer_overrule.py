@@ -339,3 +339,19 @@ class Session(RuleBasedStateMachine):
 
 TestSession = Session.TestCase
 TestSession.settings = hypothesis_settings(max_examples=10, stateful_step_count=8, deadline=None)
+
+
+def test_what_was_ignored_stays_ignored():
+    """A mask that was given to the cleaning, not one of the cube."""
+    app = ViewerApplication()
+    frames = simulate_set(SHAPE[0], SHAPE[1:], seed=3, **VARIANTS["hard"]).frames
+    cube = Data(flux=frames, label="stars")
+    app.data_collection.append(cube)
+    mask = np.zeros(SHAPE[1:], bool)
+    mask[:, 25:] = True
+    a = attach(app, cube, result=clean_image_set(frames, mask=mask))
+    box = region(app, a.cube, (2, 1), (19.5, 29.5), (9.5, 10.5))
+    reject_selected(app.session, box, 2)
+    check_whole(app, frames, a)
+    assert values(a, "rejected")[2, 10, 20:25].all()
+    assert not values(a, "rejected")[:, :, 25:].any()

@@ -152,6 +152,46 @@ print(json.dumps([cube.shape, cleaned.shape, int(where["rejected frame"][20, 30]
     assert run(REGISTER + program, absent=QT) == [[4, 40, 50], [4, 40, 50], 3]
 
 
+OVERRULE = """
+import json
+import numpy as np
+from glue.core import Data
+from glue.core.application_base import Application
+from glue_cleanset import clean_image_set
+from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
+from glue_cleanset.viewer.overrule import restore_selected
+
+frames = np.random.default_rng(1).normal(200, 10, (5, 40, 50)).astype("float32")
+frames[2, 20, 30] += 1000
+app = Application()
+cube = Data(flux=frames, label="field")
+app.data_collection.append(cube)
+parts = {"axis": 0, "outputs": tuple(OUTPUTS), "images": None}
+command = AttachResult(data=cube, attribute="flux", result=clean_image_set(frames), **parts)
+app.session.command_stack.do(command)
+strong = app.data_collection.new_subset_group("strong", command.attached.events.id["peak significance"] > 50)
+
+def here(collection):
+    found = find_attached(collection)[-1]
+    cleaned = found.cube[found.cleaned]
+    return [int(found.cube[found.rejected][2, 20, 30]), bool(cleaned[2, 20, 30] == frames[2, 20, 30])]
+
+steps = [here(app.data_collection)]
+restore_selected(app.session, strong)
+steps.append(here(app.data_collection))
+app.save_session(PATH)
+steps.append(here(Application.restore_session(PATH).data_collection))
+app.session.command_stack.undo()
+steps.append(here(app.data_collection))
+print(json.dumps(steps))
+"""
+
+
+def test_a_cleaning_is_overruled_and_saved_without_qt(tmp_path):
+    steps = run(f"PATH = {str(tmp_path / 'session.glu')!r}\n{OVERRULE}", absent=QT)
+    assert steps == [[1, False], [0, True], [0, True], [1, False]]
+
+
 def test_setup_registers_everything_with_the_window():
     pytest.importorskip("glue_qt")
     found = run(REGISTER + REGISTER_WINDOW + "print(json.dumps(found))")

@@ -46,7 +46,9 @@ class Overruled:
     def describe(self):
         """In words, for the records; '' where nothing changes."""
         parts = ((self.restored, "restored"), (self.rejected, "rejected by hand"))
-        return ", ".join(f"{len(pixels)} pixels {done}" for pixels, done in parts if len(pixels))
+        return ", ".join(
+            f"{len(pixels)} pixel{'s' if len(pixels) > 1 else ''} {done}" for pixels, done in parts if len(pixels)
+        )
 
 
 def overrule(result, frames, *, restore=None, reject=None):

@@ -176,17 +176,18 @@ def _provenance(header, result, image_set, i):
         if np.isfinite(value):  # FITS has no NaN here
             header[keyword] = (float(value), text)
     past = [str(line) for line in header.get("HISTORY", ())]
-    lines = _history(settings)
+    lines = _history(result)
     if not set(lines) <= set(past):
         for line in lines:
             header.add_history(line)
     return header
 
 
-def _history(settings):
+def _history(result):
     prefix = f"glue_cleanset {__version__}: "
     width = _HISTORY_WIDTH - len(prefix)
-    return [prefix + line for line in textwrap.wrap(" ".join(t.replace(" ", "") for t in settings.describe()), width)]
+    settings = " ".join(text.replace(" ", "") for text in result.settings.describe())
+    return [prefix + line for text in (settings, *result.overrules) for line in textwrap.wrap(text, width)]
 
 
 def _free_bits(dq):
@@ -224,7 +225,7 @@ def _map_hdus(result, image_set, first):
     header["NFRAMES"] = (len(image_set), "frames of the set")
     for i, name in enumerate(image_set.names, start=1):
         header[f"FRAME{i}"] = re.sub(r"[^ -~]", "?", name)  # FITS knows ASCII only
-    for line in _history(result.settings):
+    for line in _history(result):
         header.add_history(line)
     images = [
         fits.PrimaryHDU(result.rejection_map.astype(np.int32 if len(image_set) > 32767 else np.int16), header),
@@ -239,4 +240,6 @@ def _described(table, result):
     table = table.copy(copy_data=False)
     table.meta["software"] = f"glue_cleanset {__version__}"
     table.meta["settings"] = result.settings.describe()
+    if result.overrules:
+        table.meta["overrules"] = list(result.overrules)
     return table

@@ -53,6 +53,16 @@ def test_cleaned_frame(image_set, tmp_path):
             assert f"{field.name}=" in history
 
 
+def test_what_a_person_overruled_is_told(image_set, tmp_path):
+    result = dataclasses.replace(make_result(image_set), overrules=("8 pixels restored", "1 pixel rejected by hand"))
+    write_result(result, image_set, tmp_path / "out")
+    for name in ("f2_crclean.fits", "rejection_map.fits"):
+        history = list(fits.getheader(tmp_path / "out" / name)["HISTORY"])
+        assert history[-2].endswith(": 8 pixels restored")
+        assert history[-1].endswith(": 1 pixel rejected by hand")
+    assert Table.read(tmp_path / "out" / "events.ecsv").meta["overrules"] == list(result.overrules)
+
+
 def test_floats_keep_their_type(tmp_path):
     paths = [write_frame(tmp_path / f"f{i}.fits", image(i, np.float64)) for i in range(3)]
     image_set = read_image_set(paths)

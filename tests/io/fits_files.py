@@ -56,4 +56,5 @@ def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3),
             gain=np.full(n, 1.5), readnoise=np.full(n, np.nan), gain_source="fitted", readnoise_source="unknown"
         ),
         settings=settings,
+        overrules=(),
     )

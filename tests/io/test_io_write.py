@@ -54,7 +54,8 @@ def test_cleaned_frame(image_set, tmp_path):
 
 
 def test_what_a_person_overruled_is_told(image_set, tmp_path):
-    result = dataclasses.replace(make_result(image_set), overrules=("8 pixels restored", "1 pixel rejected by hand"))
+    result = make_result(image_set)
+    result.overrules = ("8 pixels restored", "1 pixel rejected by hand")
     write_result(result, image_set, tmp_path / "out")
     for name in ("f2_crclean.fits", "rejection_map.fits"):
         history = list(fits.getheader(tmp_path / "out" / name)["HISTORY"])

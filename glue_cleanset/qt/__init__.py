@@ -1,4 +1,4 @@
-"""Everything that knows Qt: the menu, the dialog, the worker, the review layout."""
+"""Everything that knows Qt: the menu, the dialog, the worker, the review layout, the tools."""
 
 __all__ = ["register"]
 
@@ -8,7 +8,7 @@ REVIEW_LABEL = "Open review layout"
 
 
 def register():
-    """Put *Clean image set…*, *Clean as image set…* and *Open review layout* into glue's menus; once."""
+    """Put *Clean image set…*, *Clean as image set…* and *Open review layout* into glue's menus, and the tools into its toolbars; once."""
     from glue_qt.config import layer_action, menubar_plugin
     from glue_qt.utils import messagebox_on_error
 
@@ -23,3 +23,20 @@ def register():
         tip = "Original, cleaned and rejection map of a cleaned set side by side, in a new tab"
         action = layer_action(REVIEW_LABEL, tooltip=tip, single=True, data=True)
         action(messagebox_on_error("Open review layout")(review_layer))
+    _register_tools()
+
+
+def _register_tools():
+    from glue.config import viewer_tool
+    from glue_qt.viewers.image import ImageViewer
+    from glue_qt.viewers.table import TableViewer
+
+    from .browse import register_keys
+    from .tools import IMAGE_TOOLS, TABLE_TOOLS
+
+    for viewer, tools in ((ImageViewer, IMAGE_TOOLS), (TableViewer, TABLE_TOOLS)):
+        for tool in tools:
+            if tool.tool_id not in viewer.tools:
+                viewer_tool(tool)
+                viewer.tools = [*viewer.tools, tool.tool_id]
+    register_keys()

@@ -8,7 +8,10 @@ REVIEW_LABEL = "Open review layout"
 
 
 def register():
-    """Put *Clean image set…*, *Clean as image set…* and *Open review layout* into glue's menus, and the tools into its toolbars; once."""
+    """Put *Clean image set…*, *Clean as image set…* and *Open review layout* into glue's menus, once.
+
+    And the tools into its toolbars.
+    """
     from glue_qt.config import layer_action, menubar_plugin
     from glue_qt.utils import messagebox_on_error
 

@@ -227,10 +227,9 @@ class EventTable(HubListener, QtCore.QObject):
         application = self.viewer.session.application
         others = [viewer for viewer in flat_viewers(application.viewers) if viewer is not self.viewer]
         tables = [getattr(viewer, "cleanset_events", None) for viewer in others]
-        if events is not None and not any(table is not None and table.events is events for table in tables):
-            # nobody is left to say which event the ring is about
-            if self.browser.number_in(events) is not None:
-                self.browser.leave()
+        alone = not any(table is not None and table.events is events for table in tables)
+        if alone and events is not None and self.browser.number_in(events) is not None:
+            self.browser.leave()  # nothing is left to say which event the ring is about
 
 
 class _CurrentRow(QtWidgets.QStyledItemDelegate):

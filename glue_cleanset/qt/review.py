@@ -167,12 +167,15 @@ def _tile(application, viewers, lower, ratio):
     coords = [viewer.state.reference_data.coords for viewer in viewers]
     # the sky has longer labels than pixels have
     sky = any(any(known.world_axis_physical_types) for known in coords if known is not None)
-    _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT)
-    for viewer in viewers:
+    legends = [viewer.toolbar.tools[OverlapTool.tool_id].legend.width for viewer in viewers]
+    for viewer, legend in zip(viewers, legends, strict=True):
         viewer.state.x_axislabel = viewer.state.y_axislabel = ""
         left, right, bottom, top = SKY_MARGINS if sky else MARGINS
-        legend = viewer.toolbar.tools[OverlapTool.tool_id].legend
-        viewer.axes.resizer.margins = (left, right + legend.width, bottom, top)
+        viewer.axes.resizer.margins = (left, right + legend, bottom, top)
+    # a window with a legend is so much wider: the images have one scale
+    legends = [round(legend * viewers[0].figure.dpi) for legend in legends]
+    widths = [(area.width() - sum(legends)) / len(viewers) + legend for legend in legends]
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT, widths)
     QtWidgets.QApplication.processEvents()
 
     canvas = viewers[0].figure.canvas
@@ -181,7 +184,7 @@ def _tile(application, viewers, lower, ratio):
     wanted = round(frame + bottom + top + ratio * (canvas.width() - left - right))
     room = area.height() - (LEAST_TABLE if lower else 0)
     height = max(LEAST_HEIGHT, min(wanted, room))
-    _place([viewer.parent() for viewer in viewers], area.width(), 0, height)
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, height, widths)
     for viewer in lower:
         if isinstance(viewer, TableViewer):
             _fit_columns(viewer)
@@ -213,10 +216,10 @@ def _fit_columns(viewer):
         table.setColumnWidth(column, needed)
 
 
-def _place(windows, width, top, height, widths=None):
-    """Windows side by side, all of one width or in the proportion of `widths`."""
-    ends = np.cumsum([0, *(widths or [1] * len(windows))])
-    ends = (ends * width // ends[-1]).tolist()
+def _place(windows, width, top, height, widths):
+    """Windows side by side, in the proportion of their `widths`."""
+    ends = np.cumsum([0, *widths])
+    ends = (ends * width / ends[-1]).round().astype(int).tolist()
     for window, left, right in zip(windows, ends, ends[1:], strict=False):
         window.setGeometry(left, top, right - left, height)
 

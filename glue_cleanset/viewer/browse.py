@@ -83,7 +83,7 @@ def find_event(attached, number):
         view = [slice(None)] * 3
         for axis, at, far in zip(axes, peak, (0, reach, reach), strict=True):
             view[axis] = slice(max(0, at - far), at + far + 1)
-        box = [np.flatnonzero(side) for side in _sides(attached.cube.get_data(attached.event, view) == number)]
+        box = [np.flatnonzero(side) for side in _sides(attached.cube.get_data(attached.event, tuple(view)) == number)]
         box = [side + part.start for side, part in zip(box, view, strict=True) if side.size]
     center = [0.0] * 3
     if box and len(box) == 3:

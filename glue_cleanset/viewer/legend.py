@@ -69,7 +69,7 @@ class FrameLegend(HubListener):
         return 0.0 if self.axes is None else GAP + BAR + NUMBERS
 
     def close(self):
-        """Look after the viewer no more."""
+        """Look after the viewer no more, which is closed."""
         for layer in self._layers:
             _unwatch(layer, self.update)
         self.viewer.state.remove_callback("layers", self._follow_layers)
@@ -78,6 +78,8 @@ class FrameLegend(HubListener):
 
     def update(self, *_):
         """Show what the layers need."""
+        if self.viewer is None:
+            return
         layer = next((layer for layer in self.viewer.state.layers if _needs_legend(layer)), None)
         shown = None if layer is None else (layer.attribute.label, layer.cmap.name, layer.v_min, layer.v_max)
         if shown == self._shown:
@@ -96,6 +98,8 @@ class FrameLegend(HubListener):
         self.viewer.redraw()
 
     def _follow_layers(self, *_):
+        if self.viewer is None:  # the layers of a closed viewer go away one by one
+            return
         layers = [layer for layer in self.viewer.state.layers if hasattr(layer, "cmap") and hasattr(layer, "v_min")]
         for layer in self._layers:
             if not any(layer is known for known in layers):
@@ -108,8 +112,9 @@ class FrameLegend(HubListener):
         self.update()
 
     def _draw(self, layer):
+        image = self.viewer.axes
         bar = self.axes = self.viewer.figure.add_axes([0.9, 0.1, 0.05, 0.8], label="legend")
-        bar.set_axes_locator(self._place)
+        bar.set_axes_locator(lambda *_: _beside(image))
         bar.set_navigate(False)
         if layer.attribute.label == "rejected frame":
             n = self.n_frames = colormap_frames(layer.cmap)
@@ -133,11 +138,6 @@ class FrameLegend(HubListener):
         bar.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
         bar.tick_params(length=2, pad=2, labelsize=FONT_SIZE)
         self._color()
-
-    def _place(self, bar, renderer):
-        """As high as the image, at every size of the window."""
-        image, width = self.viewer.axes.get_position(), bar.figure.get_figwidth()
-        return Bbox.from_bounds(image.x1 + GAP / width, image.y0, BAR / width, image.height)
 
     def _color(self, _=None):
         if self.axes is not None:
@@ -172,6 +172,12 @@ def _needs_legend(layer):
     plain = layer.stretch == "linear" and layer.contrast == 1 and layer.bias == 0.5
     of_map = layer.layer.find_component_id("rejected frame") is not None
     return of_map and plain and layer.attribute.label == "peak significance" and layer.v_min < layer.v_max
+
+
+def _beside(image):
+    """Where the bar is: as high as the image, at every size of the window."""
+    box, width = image.get_position(), image.figure.get_figwidth()
+    return Bbox.from_bounds(box.x1 + GAP / width, box.y0, BAR / width, box.height)
 
 
 def _unwatch(layer, function):

@@ -244,14 +244,12 @@ class _CurrentRow(QtWidgets.QStyledItemDelegate):
         current = self.owner.table.currentIndex()
         if not current.isValid() or index.row() != current.row() or self.owner.current_row != index.row():
             return
-        painter.save()
-        painter.setPen(QtGui.QPen(option.palette.color(QtGui.QPalette.Highlight), 2))
+        color = option.palette.color(QtGui.QPalette.Highlight)
         box = option.rect.adjusted(0, 1, 0, -1)
+        painter.save()
+        painter.setPen(QtGui.QPen(color, 2))
         painter.drawLine(box.topLeft(), box.topRight())
         painter.drawLine(box.bottomLeft(), box.bottomRight())
+        color.setAlpha(50)
+        painter.fillRect(box, color)
         painter.restore()
-
-    def initStyleOption(self, option, index):  # Qt's name
-        super().initStyleOption(option, index)
-        if index.row() == self.owner.table.currentIndex().row():
-            option.font.setBold(True)

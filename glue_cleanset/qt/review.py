@@ -26,6 +26,8 @@ SAMPLE = 1_000_000
 PLOT_MARGINS = (0.6, 0.12, 0.45, 0.12)
 # of the width: the events have the most columns
 LOWER_WIDTHS = (9, 6, 5)
+# what tells an event from another is seen without scrolling
+EVENT_COLUMNS = ("event", ORDER, "frame", "pixels", "peak", "polarity", "x", "y")
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
 
 
@@ -77,6 +79,7 @@ def open_review(session, attached):
     if attached.events is not None:
         lower.append(application.new_data_viewer(TableViewer, data=attached.events))
         sort_table(lower[-1], ORDER)
+        _lead(lower[-1], EVENT_COLUMNS)
     if attached.frames is not None:
         lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
         lower.append(_plot(application, attached.frames))
@@ -214,6 +217,16 @@ def _fit_columns(viewer):
     for column in range(table.model().columnCount()):
         needed = max(table.sizeHintForColumn(column), table.horizontalHeader().sectionSizeHint(column))
         table.setColumnWidth(column, needed)
+
+
+def _lead(viewer, labels):
+    """Show the columns of these labels first, in this order; a person can move columns too."""
+    header = viewer.ui.table.horizontalHeader()
+    header.setSectionsMovable(True)
+    known = [cid.label for cid in viewer.model.columns]
+    for place, label in enumerate(labels):
+        if label in known:
+            header.moveSection(header.visualIndex(known.index(label)), place)
 
 
 def _place(windows, width, top, height, widths):

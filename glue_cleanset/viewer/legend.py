@@ -4,12 +4,12 @@ import numpy as np
 from glue.config import settings
 from glue.core.hub import HubListener
 from glue.core.message import SettingsChangeMessage
-from matplotlib.ticker import Locator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, Locator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from .colors import colormap_frames
 
-__all__ = ["FrameLegend", "label_frames"]
+__all__ = ["FrameLegend", "label_frames", "label_values"]
 
 # [inch]: from the image to the bar, width of the bar, room for the numbers
 GAP, BAR, NUMBERS = 0.06, 0.12, 0.34
@@ -34,6 +34,31 @@ def label_frames(n_frames, room):
     """
     step = next((step for step in STEPS if n_frames / step <= room), STEPS[-1])
     return list(range(1, n_frames + 1, step)) if step <= 2 else [1, *range(step, n_frames + 1, step)]
+
+
+def label_values(v_min, v_max, stretch, least=0.09):
+    """Which values are told along a bar.
+
+    Parameters
+    ----------
+    v_min, v_max : float
+    stretch : callable
+        From a share 0 … 1 of the way between the limits to the place along the bar, 0 … 1.
+    least : float
+        Nearer to each other than this no labels are put.
+
+    Returns
+    -------
+    dict
+        Round value -> place, from the highest down.
+    """
+    kept = {}
+    for value in (step * 10.0**power for power in range(6, -3, -1) for step in (5, 2, 1)):
+        if v_min <= value <= v_max:
+            place = float(stretch(np.array([(value - v_min) / (v_max - v_min)]))[0])
+            if all(abs(place - other) >= least for other in kept.values()):
+                kept[value] = place
+    return kept
 
 
 class FrameLegend(HubListener):
@@ -81,7 +106,7 @@ class FrameLegend(HubListener):
         if self.viewer is None:
             return
         layer = next((layer for layer in self.viewer.state.layers if _needs_legend(layer)), None)
-        shown = None if layer is None else (layer.attribute.label, layer.cmap.name, layer.v_min, layer.v_max)
+        shown = layer and (layer.attribute.label, layer.cmap.name, layer.v_min, layer.v_max, layer.stretch)
         if shown == self._shown:
             return
         before = self.width
@@ -118,15 +143,17 @@ class FrameLegend(HubListener):
         bar.set_navigate(False)
         if layer.attribute.label == "rejected frame":
             n = self.n_frames = colormap_frames(layer.cmap)
-            values, ends, locator = np.arange(1, n + 1), (0.5, n + 0.5), _FrameLocator(n)
+            values, limits, ends = np.arange(1, n + 1), (-0.5, n + 0.5), (0.5, n + 0.5)
+            locator, formatter = _FrameLocator(n), StrMethodFormatter("{x:.0f}")
         else:
-            ends, locator = (layer.v_min, layer.v_max), MaxNLocator(6)
-            values = np.linspace(*ends, 256)
+            values, limits, ends = np.linspace(0, 1, 256), (0, 1), (0, 1)
+            labels = label_values(layer.v_min, layer.v_max, layer.stretch_object)
+            locator, formatter = FixedLocator(list(labels.values())), FixedFormatter([f"{v:g}" for v in labels])
         bar.imshow(
             values[:, np.newaxis],
             cmap=layer.cmap,
-            vmin=layer.v_min,
-            vmax=layer.v_max,
+            vmin=limits[0],
+            vmax=limits[1],
             extent=(0, 1, *ends),
             origin="lower",
             aspect="auto",
@@ -135,7 +162,7 @@ class FrameLegend(HubListener):
         bar.xaxis.set_major_locator(NullLocator())
         bar.yaxis.tick_right()
         bar.yaxis.set_major_locator(locator)
-        bar.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+        bar.yaxis.set_major_formatter(formatter)
         bar.tick_params(length=2, pad=2, labelsize=FONT_SIZE)
         self._color()
 
@@ -168,10 +195,9 @@ def _needs_legend(layer):
         n_frames = colormap_frames(layer.cmap)
         # with other limits the colours are not those of the frames
         return n_frames is not None and (layer.v_min, layer.v_max) == (-0.5, n_frames + 0.5)
-    # an even bar tells the values where colours are even in them
-    plain = layer.stretch == "linear" and layer.contrast == 1 and layer.bias == 0.5
+    plain = layer.contrast == 1 and layer.bias == 0.5 and layer.v_min < layer.v_max
     of_map = layer.layer.find_component_id("rejected frame") is not None
-    return of_map and plain and layer.attribute.label == "peak significance" and layer.v_min < layer.v_max
+    return of_map and plain and layer.attribute.label == "peak significance"
 
 
 def _beside(image):

@@ -148,7 +148,7 @@ def switch_map(viewer_state, collection):
 def show_rejected_frame(layer, attached):
     """Let a layer of the map show in which frame a pixel was rejected, every frame in its colour."""
     layer.attribute = attached.map.id[FRAME]
-    layer.percentile = "Custom"
+    layer.percentile, layer.stretch = "Custom", "linear"
     show_frames(layer, attached.cube.shape[attached.axis])
 
 
@@ -158,7 +158,8 @@ def show_significance(layer, attached):
     values = attached.map.get_data(cid)
     values = values[values > 0]  # NaN is not
     layer.attribute = cid
-    layer.percentile = "Custom"
+    # most events are faint, and a few are a hundred times as strong
+    layer.percentile, layer.stretch = "Custom", "log"
     # glue compares colour maps by identity
     layer.cmap = next(cmap for _, cmap in colormaps if cmap.name == SEQUENTIAL)
     layer.v_min, layer.v_max = 0.0, float(np.percentile(values, PERCENT)) if values.size else 1.0

@@ -1,7 +1,6 @@
 """What a viewer of a cleaned set shows: original or cleaned, the frame rejected or the significance over all frames."""
 
 import numpy as np
-from echo import delay_callback
 from glue.config import colormaps
 
 from .attach import find_attached
@@ -103,11 +102,8 @@ def blink(viewer_state, collection, back_to=None):
         attached = next((attached for attached in mine if attached.cleaned is back_to), mine[-1])
         other = attached.cleaned
     limits = layer.v_min, layer.v_max
-    with delay_callback(layer, "attribute", "v_min", "v_max"):
-        layer.attribute = other
-        layer.percentile = "Custom"
-        layer.v_min, layer.v_max = limits
-    # glue looks up the limits of an attribute when that changes
+    layer.attribute = other  # glue looks up the limits that this had
+    layer.percentile = "Custom"
     layer.v_min, layer.v_max = limits
     known = {frames_title(one, cid) for one in found for cid in (one.source, one.cleaned)}
     entitle(viewer_state, frames_title(attached, other), known)

@@ -212,13 +212,13 @@ class EventTable(HubListener, QtCore.QObject):
         self.table.viewport().update()
 
     def _rows_changed(self, message):
-        """glue's table sorts anew only if it was sorted, and looks at the rows before it does."""
+        """glue's table sorts anew only if it was sorted, filters never, and looks at the rows before."""
         if self.events is None or message.sender is not self.events:
             return
         if len(self._model.order) != self.events.size:
             self._model.order = np.arange(self.events.size)
-            self._model.filter_mask = None
-            self._model.get_filter_mask()
+        self._model.filter_mask = None
+        self._model.get_filter_mask()
 
     def _close(self):
         self.viewer.session.hub.unsubscribe_all(self)

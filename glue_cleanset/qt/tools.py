@@ -90,16 +90,17 @@ class BlinkTool(_ImageTool):
     action_text = "Blink original and cleaned"
     tool_tip = "Blink: show the original frames in place of the cleaned ones, or back"
     shortcut = "B"
-    _cleaned = None
+    _cleaned = None  # what was left for the original
 
     def needed(self):
         return blinking_layer(self.viewer.state.layers, self.viewer.session.data_collection)[0] is not None
 
     def activate(self):
-        shown = blink(self.viewer.state, self.viewer.session.data_collection, back_to=self._cleaned)
-        layer, found = blinking_layer(self.viewer.state.layers, self.viewer.session.data_collection)
-        if layer is not None and any(attached.cleaned is shown for attached in found):
-            self._cleaned = shown
+        state, collection = self.viewer.state, self.viewer.session.data_collection
+        layer, found = blinking_layer(state.layers, collection)
+        if any(attached.cleaned is layer.attribute for attached in found):
+            self._cleaned = layer.attribute
+        blink(state, collection, back_to=self._cleaned)
 
 
 class OverlapTool(_ImageTool):

@@ -140,6 +140,7 @@ def test_letters_go_into_the_search_field(qapp, viewer, browser):
     QTest.keyClicks(field, "Nn")
     assert field.text() == "Nn"
     assert browser.current is None
+    field.clear()
 
 
 def test_keys_of_an_image_viewer(qapp, application, attached, image, viewer, browser):

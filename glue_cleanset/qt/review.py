@@ -23,7 +23,8 @@ MARGINS = (0.5, 0.12, 0.3, 0.12)
 SKY_MARGINS = (0.75, 0.12, 0.35, 0.12)
 LEAST_HEIGHT, LEAST_TABLE, LEAST_COLUMN = 300, 180, 40  # [screen pixels]
 SAMPLE = 1_000_000
-PLOT_MARGINS = (0.6, 0.12, 0.45, 0.12)
+PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
+MANY_FRAMES = 60  # whose markers would touch each other
 # of the width: the events have the most columns
 LOWER_WIDTHS = (9, 6, 5)
 # what tells an event from another is seen without scrolling
@@ -138,7 +139,7 @@ def _plot(application, frames):
     state = viewer.state
     state.x_att, state.y_att = frames.id["frame"], frames.id["percent"]
     layer = state.layers[0]
-    layer.size, layer.alpha, layer.line_visible = 6, 1.0, True
+    layer.size, layer.alpha, layer.line_visible = (6 if number.size <= MANY_FRAMES else 3), 1.0, True
     with delay_callback(state, *LIMITS):
         state.x_min, state.x_max = 0.5, float(number.max()) + 0.5
         highest = float(np.nanmax(percent))

@@ -1,9 +1,12 @@
 """What a viewer of a cleaned set shows: original or cleaned, the frame rejected or the significance over all frames."""
 
+from contextlib import contextmanager
+
 import numpy as np
 from glue.config import colormaps
 
 from .attach import find_attached
+from .browse import flat_viewers
 from .colors import show_frames
 
 __all__ = [
@@ -11,6 +14,7 @@ __all__ = [
     "blinking_layer",
     "entitle",
     "frames_title",
+    "keep_frames",
     "map_layer",
     "map_title",
     "show_rejected_frame",
@@ -22,6 +26,25 @@ FRAME, SIGNIFICANCE = "rejected frame", "peak significance"
 SEQUENTIAL = "inferno"
 # of the significances above 0: the strongest hits would leave nothing to be seen of the others
 PERCENT = 99.5
+
+
+@contextmanager
+def keep_frames(viewers):
+    """Let image viewers stay at the frame they show while values are changed: glue shows the first one then.
+
+    Parameters
+    ----------
+    viewers : iterable
+        Viewers, or nested lists of them, as ``application.viewers``.
+    """
+    states = [getattr(viewer, "state", None) for viewer in flat_viewers(viewers)]
+    before = [(state, state.reference_data, state.slices) for state in states if hasattr(state, "slices")]
+    try:
+        yield
+    finally:
+        for state, shown, slices in before:
+            if state.reference_data is shown and len(state.slices or ()) == len(slices or ()):
+                state.slices = slices
 
 
 def frames_title(attached, attribute):

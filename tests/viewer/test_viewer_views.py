@@ -12,7 +12,7 @@ from viewer_sets import attach, make_result
 
 from glue_cleanset.viewer.colors import colormap_frames, frame_colormap, show_frames
 from glue_cleanset.viewer.legend import FrameLegend, label_frames, label_values
-from glue_cleanset.viewer.views import blink, show_rejected_frame, switch_map
+from glue_cleanset.viewer.views import blink, keep_frames, show_rejected_frame, switch_map
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +199,31 @@ class TestMap:
         switch_map(viewer.state, app.data_collection)
         viewer.state.layers.pop()
         assert legend.viewer is None
+
+
+def test_frames_are_kept_while_values_change(app, attached):
+    viewer = app.new_data_viewer(SimpleImageViewer, attached.cube)
+    on_map = app.new_data_viewer(SimpleImageViewer, attached.map)
+    values = {attached.cleaned: attached.cube[attached.cleaned] + 1}
+    viewer.state.slices = (3, 0, 0)
+    with keep_frames([[viewer], [on_map]]):
+        attached.cube.update_components(values)
+    assert viewer.state.slices == (3, 0, 0)
+    attached.cube.update_components(values)
+    assert viewer.state.slices == (0, 0, 0)  # where glue does not do so any more this is not needed
+    viewer.state.slices = (2, 0, 0)
+
+    def fail():
+        with keep_frames(app.viewers):
+            attached.cube.update_components(values)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert viewer.state.slices == (2, 0, 0)
+    with keep_frames(app.viewers):  # the map goes away
+        app.undo()
+    assert viewer.state.slices == (2, 0, 0)
 
 
 def test_label_frames():

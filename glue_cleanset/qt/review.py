@@ -144,8 +144,7 @@ def _plot(application, frames):
         state.x_min, state.x_max = 0.5, float(number.max()) + 0.5
         highest = float(np.nanmax(percent))
         state.y_min, state.y_max = 0.0, 1.15 * highest if highest > 0 else 1.0
-    state.x_axislabel, state.y_axislabel = "Frame", "Rejected [%]"
-    state.title = "Rejected pixels of each frame"
+    state.title = "Rejected from each frame [percent]"
     viewer.axes.xaxis.get_major_locator().set_params(integer=True)
     viewer.axes.resizer.margins = PLOT_MARGINS
     return viewer

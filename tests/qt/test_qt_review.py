@@ -122,7 +122,8 @@ def test_the_plot_shows_the_percentage_of_every_frame(application, viewers, summ
     assert isinstance(plot, ScatterViewer)
     state, layer = plot.state, plot.state.layers[0]
     assert (state.x_att.label, state.y_att.label) == ("frame", "percent")
-    assert (plot.axes.get_xlabel(), plot.axes.get_ylabel()) == ("Frame", "Rejected [%]")
+    assert (plot.axes.get_xlabel(), plot.axes.get_ylabel()) == ("frame", "percent")
+    assert plot.window_title == "Rejected from each frame [percent]"
     percent = summary.attached.frames["percent"]
     assert (state.x_min, state.x_max) == (0.5, 5.5)
     assert state.y_min == 0

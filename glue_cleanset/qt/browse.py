@@ -53,7 +53,7 @@ def step_event(session, by):
         events = next((events for events in found[::-1] if events is not None), None)
     if events is None:
         return None
-    order = next((table.order for table in tables if table.events is events), None)
+    order = next((table.order for table in tables[::-1] if table.events is events), None)
     return browser.step(events, by, order)
 
 

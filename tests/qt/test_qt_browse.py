@@ -165,6 +165,17 @@ def test_stepping_without_a_table(application, attached, image, browser):
     assert step_event(application.session, 1) is None
 
 
+def test_stepping_follows_the_table_of_the_visible_tab(application, attached, image, viewer, browser):
+    sort_table(viewer, "pixels")  # the largest first
+    largest = shown_numbers(viewer)[0]
+    open_review(application.session, attached)
+    assert step_event(application.session, 1) == RANKED[0]
+    browser.leave()
+    application.tab_widget.setCurrentIndex(0)
+    assert largest != RANKED[0]
+    assert step_event(application.session, 1) == largest
+
+
 def test_sorting_keeps_the_event(attached, image, viewer, browser):
     click(viewer, 4)
     assert browser.current[1] == 5

@@ -1,4 +1,4 @@
-"""Everything that knows Qt: the menu, the dialog, the worker, the review layout."""
+"""Everything that knows Qt: the menu, the dialog, the worker, the review layout, the tools."""
 
 __all__ = ["register"]
 
@@ -31,3 +31,20 @@ def register():
         ):
             action = layer_action(label, tooltip=tip, single=True, subset=True, subset_group=True)
             action(messagebox_on_error(label)(function))
+    _register_tools()
+
+
+def _register_tools():
+    from glue.config import viewer_tool
+    from glue_qt.viewers.image import ImageViewer
+    from glue_qt.viewers.table import TableViewer
+
+    from .browse import register_keys
+    from .tools import IMAGE_TOOLS, TABLE_TOOLS
+
+    for viewer, tools in ((ImageViewer, IMAGE_TOOLS), (TableViewer, TABLE_TOOLS)):
+        for tool in tools:
+            if tool.tool_id not in viewer.tools:
+                viewer_tool(tool)
+                viewer.tools = [*viewer.tools, tool.tool_id]
+    register_keys()

@@ -1,22 +1,34 @@
-"""The review layout: original, cleaned and rejection map side by side, the tables below."""
+"""The review layout: original, cleaned and rejection map side by side; below the tables and a plot of the frames."""
 
 import numpy as np
 from echo import delay_callback
 from glue.core.hub import HubListener
 from glue.core.message import ComponentsChangedMessage
 from glue_qt.viewers.image import ImageViewer
+from glue_qt.viewers.scatter import ScatterViewer
 from glue_qt.viewers.table import TableViewer
 from qtpy import QtWidgets
 
-from glue_cleanset.viewer.colors import frame_colormap, show_frames
+from glue_cleanset.viewer.browse import ORDER
+from glue_cleanset.viewer.colors import frame_colormap
+from glue_cleanset.viewer.views import frames_title, map_title, show_rejected_frame
+
+from .browse import sort_table
+from .tools import OverlapTool
 
 __all__ = ["open_review", "show_limits"]
 
 # room around an image for its tick labels [inch]: left, right, bottom, top
 MARGINS = (0.5, 0.12, 0.3, 0.12)
 SKY_MARGINS = (0.75, 0.12, 0.35, 0.12)
-LEAST_HEIGHT, LEAST_TABLE, TABLE_COLUMN = 300, 160, 80  # [screen pixels]
+LEAST_HEIGHT, LEAST_TABLE, LEAST_COLUMN = 300, 180, 40  # [screen pixels]
 SAMPLE = 1_000_000
+PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
+MANY_FRAMES = 60  # whose markers would touch each other
+# of the width: the events have the most columns
+LOWER_WIDTHS = (9, 6, 5)
+# what tells an event from another is seen without scrolling
+EVENT_COLUMNS = ("event", ORDER, "frame", "pixels", "peak", "polarity", "x", "y")
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
 
 
@@ -24,7 +36,7 @@ def open_review(session, attached):
     """Open a new tab with the original frames, the cleaned ones and the rejection map.
 
     Frame and visible region of the three go together; original and cleaned have the same
-    limits. The tables of events and frames are below, where there is room for them.
+    limits. Below are the events, the strongest first, the frames, and a plot of what was rejected from each.
 
     Parameters
     ----------
@@ -57,19 +69,22 @@ def open_review(session, attached):
             viewer = _show(application, cube, (attached.source, attribute), limits)
             viewer.state.x_att, viewer.state.y_att = x, y
             viewers.append(viewer)
-            _entitle(viewer, cube, attached)
+            _entitle(viewer, lambda attribute: frames_title(attached, attribute))
     if attached.map is not None:
         frame_colormap(n_frames)  # a style editor knows the maps that were there before it
         viewer = _show(application, attached.map, (attached.map.id["rejected frame"],), (0, n_frames))
-        viewer.state.title = f"Rejection map, frames 1 to {n_frames} in colour"
-        show_frames(viewer.state.layers[0], n_frames)
+        show_rejected_frame(viewer.state.layers[0], attached)
         viewers.append(viewer)
-    tables = [
-        application.new_data_viewer(TableViewer, data=table)
-        for table in (attached.events, attached.frames)
-        if table is not None
-    ]
-    _tile(application, viewers, tables, cube.shape[y.axis] / cube.shape[x.axis])
+        _entitle(viewer, lambda attribute: map_title(attached, attribute))
+    lower = []
+    if attached.events is not None:
+        lower.append(application.new_data_viewer(TableViewer, data=attached.events))
+        sort_table(lower[-1], ORDER)
+        _lead(lower[-1], EVENT_COLUMNS)
+    if attached.frames is not None:
+        lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
+        lower.append(_plot(application, attached.frames))
+    _tile(application, viewers, lower, cube.shape[y.axis] / cube.shape[x.axis])
     _Together(viewers)
     if attached.cleaned is not None:
         _Returning(viewers[1], cube, attached, session.hub)
@@ -117,17 +132,30 @@ def _show(application, data, attributes, limits):
     return viewer
 
 
-def _entitle(viewer, cube, attached):
+def _plot(application, frames):
+    """A viewer of the percentage rejected from each frame."""
+    viewer = application.new_data_viewer(ScatterViewer, data=frames)
+    number, percent = frames["frame"], frames["percent"]
+    state = viewer.state
+    state.x_att, state.y_att = frames.id["frame"], frames.id["percent"]
+    layer = state.layers[0]
+    layer.size, layer.alpha, layer.line_visible = (6 if number.size <= MANY_FRAMES else 3), 1.0, True
+    with delay_callback(state, *LIMITS):
+        state.x_min, state.x_max = 0.5, float(number.max()) + 0.5
+        highest = float(np.nanmax(percent))
+        state.y_min, state.y_max = 0.0, 1.15 * highest if highest > 0 else 1.0
+    state.title = "Rejected from each frame [percent]"
+    viewer.axes.xaxis.get_major_locator().set_params(integer=True)
+    viewer.axes.resizer.margins = PLOT_MARGINS
+    return viewer
+
+
+def _entitle(viewer, title_of):
     """Let the title say what is shown, also after an undo or where a person chooses another attribute."""
     layer = viewer.state.layers[0]
 
     def follow(attribute):
-        names = [
-            name
-            for name, known in (("Original", attached.source), ("Cleaned", attached.cleaned))
-            if attribute is known and known is not None
-        ]
-        viewer.state.title = f"{names[0] if names else attribute}: {cube.label}"
+        viewer.state.title = title_of(attribute)
 
     layer.add_callback("attribute", follow)
     # the state of a closed viewer lives on for a while, its window does not
@@ -135,45 +163,78 @@ def _entitle(viewer, cube, attached):
     follow(layer.attribute)
 
 
-def _tile(application, viewers, tables, ratio):
-    """The images side by side, as high as their `ratio` (ny / nx) wants, the tables in the rest."""
+def _tile(application, viewers, lower, ratio):
+    """The images side by side, as high as their `ratio` (ny / nx) wants, tables and plot in the rest."""
     area = application.current_tab.viewport()
     QtWidgets.QApplication.processEvents()  # the tab gets its size
     coords = [viewer.state.reference_data.coords for viewer in viewers]
     # the sky has longer labels than pixels have
     sky = any(any(known.world_axis_physical_types) for known in coords if known is not None)
-    _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT)
-    for viewer in viewers:
+    legends = [viewer.toolbar.tools[OverlapTool.tool_id].legend.width for viewer in viewers]
+    for viewer, legend in zip(viewers, legends, strict=True):
         viewer.state.x_axislabel = viewer.state.y_axislabel = ""
-        viewer.axes.resizer.margins = SKY_MARGINS if sky else MARGINS
+        left, right, bottom, top = SKY_MARGINS if sky else MARGINS
+        viewer.axes.resizer.margins = (left, right + legend, bottom, top)
+    # a window with a legend is so much wider: the images have one scale
+    legends = [round(legend * viewers[0].figure.dpi) for legend in legends]
+    widths = [(area.width() - sum(legends)) / len(viewers) + legend for legend in legends]
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, LEAST_HEIGHT, widths)
     QtWidgets.QApplication.processEvents()
 
     canvas = viewers[0].figure.canvas
     left, right, bottom, top = (inch * viewers[0].figure.dpi for inch in viewers[0].axes.resizer.margins)
     frame = viewers[0].parent().height() - canvas.height()
     wanted = round(frame + bottom + top + ratio * (canvas.width() - left - right))
-    room = area.height() - (LEAST_TABLE if tables else 0)
+    room = area.height() - (LEAST_TABLE if lower else 0)
     height = max(LEAST_HEIGHT, min(wanted, room))
-    _place([viewer.parent() for viewer in viewers], area.width(), 0, height)
-    for table in tables:
-        table.ui.table.horizontalHeader().setDefaultSectionSize(TABLE_COLUMN)
-        for column, cid in enumerate(table.ui.table.model().columns):
-            if cid.label == "name":
-                width = max(TABLE_COLUMN, table.ui.table.sizeHintForColumn(column))
-                table.ui.table.setColumnWidth(column, width)
-    if tables:
-        _place([table.parent() for table in tables], area.width(), height, max(LEAST_TABLE, area.height() - height))
+    _place([viewer.parent() for viewer in viewers], area.width(), 0, height, widths)
+    for viewer in lower:
+        if isinstance(viewer, TableViewer):
+            _fit_columns(viewer)
+    if lower:
+        widths = LOWER_WIDTHS[-len(lower) :] if len(lower) > 1 else (1,)
+        _place(
+            [viewer.parent() for viewer in lower],
+            area.width(),
+            height,
+            max(LEAST_TABLE, area.height() - height),
+            widths,
+        )
     QtWidgets.QApplication.processEvents()
+    for viewer in lower:
+        if isinstance(viewer, ScatterViewer):
+            viewer.axes.resizer.on_resize(None)
     for viewer in viewers:
         viewer.axes.resizer.on_resize(None)
         viewer.state._set_axes_aspect_ratio(viewer.axes_ratio)
         viewer.state.reset_limits()  # else square pixels stay cropped to the first size
 
 
-def _place(windows, width, top, height):
-    for i, window in enumerate(windows):
-        left = i * width // len(windows)
-        window.setGeometry(left, top, (i + 1) * width // len(windows) - left, height)
+def _fit_columns(viewer):
+    """Columns as wide as their headings and numbers need, so that many are seen."""
+    table = viewer.ui.table
+    table.horizontalHeader().setMinimumSectionSize(LEAST_COLUMN)
+    for column in range(table.model().columnCount()):
+        needed = max(table.sizeHintForColumn(column), table.horizontalHeader().sectionSizeHint(column))
+        table.setColumnWidth(column, needed)
+
+
+def _lead(viewer, labels):
+    """Show the columns of these labels first, in this order; a person can move columns too."""
+    header = viewer.ui.table.horizontalHeader()
+    header.setSectionsMovable(True)
+    known = [cid.label for cid in viewer.model.columns]
+    for place, label in enumerate(labels):
+        if label in known:
+            header.moveSection(header.visualIndex(known.index(label)), place)
+
+
+def _place(windows, width, top, height, widths):
+    """Windows side by side, in the proportion of their `widths`."""
+    ends = np.cumsum([0, *widths])
+    ends = (ends * width / ends[-1]).round().astype(int).tolist()
+    for window, left, right in zip(windows, ends, ends[1:], strict=False):
+        window.setGeometry(left, top, right - left, height)
 
 
 class _Together:

@@ -7,7 +7,7 @@ import numpy as np
 from glue.config import colormaps
 from matplotlib.colors import ListedColormap
 
-__all__ = ["frame_colormap", "register_session_colormaps", "show_frames"]
+__all__ = ["colormap_frames", "frame_colormap", "register_session_colormaps", "show_frames"]
 
 _NAME = "cleanset frames "
 _NO_FRAME = (0.09, 0.09, 0.11)
@@ -43,6 +43,12 @@ def frame_colormap(n_frames):
     if name not in matplotlib.colormaps:
         matplotlib.colormaps.register(colormap)
     return colormap
+
+
+def colormap_frames(colormap):
+    """The number of frames that a colour map is for; None where it is none of `frame_colormap`."""
+    name = getattr(colormap, "name", "")
+    return int(name[len(_NAME) :]) if name.startswith(_NAME) and name[len(_NAME) :].isdigit() else None
 
 
 def show_frames(layer_state, n_frames):

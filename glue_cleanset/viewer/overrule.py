@@ -9,10 +9,11 @@ from glue.core.link_helpers import LinkCollection
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import CompositeSubsetState, ElementSubsetState, MaskSubsetState
 
-from .attach import events_data, find_attached, flat_viewers, map_images
+from .attach import events_data, find_attached, map_images
 from .links import link_parts
 from .sparse import pack_mask, unpack_mask
 from .stack import image_set_from_cube
+from .views import keep_frames
 
 __all__ = [
     "Overrule",
@@ -187,12 +188,14 @@ class Overrule(Command):
         """Change the values of all parts; their subsets and viewers live on."""
         if self._edits is None:
             self._plan()
-        self._apply(session, forward=True)
+        with keep_frames(getattr(session.application, "viewers", ())):
+            self._apply(session, forward=True)
 
     def undo(self, session):
         """Put back what was there."""
         if self._edits is not None:
-            self._apply(session, forward=False)
+            with keep_frames(getattr(session.application, "viewers", ())):
+                self._apply(session, forward=False)
 
     def _plan(self):
         attached, change = self.attached, self.change
@@ -274,7 +277,7 @@ class Overrule(Command):
             data.update_components(mapping)
         if here is there:
             if here is not None:
-                _set_rows(session, collection, here, *(self._rows if forward else self._rows[::-1]))
+                _set_rows(collection, here, *(self._rows if forward else self._rows[::-1]))
             return
         if here is not None and here in collection.data:
             collection.remove_link(
@@ -355,7 +358,7 @@ def _rows_of(data, template=None):
     return columns
 
 
-def _set_rows(session, collection, events, old, new):
+def _set_rows(collection, events, old, new):
     """Give a table other rows; subsets that name rows keep the events they mean."""
     numbers, wanted = old["event"].data, new["event"].data
     place = {number: row for row, number in enumerate(wanted)}
@@ -369,11 +372,6 @@ def _set_rows(session, collection, events, old, new):
         if cid.label in new:
             events._components[cid] = new[cid.label]
     events._shape = wanted.shape
-    for viewer in flat_viewers(getattr(session.application, "viewers", ())):
-        model = getattr(viewer, "model", None)
-        if getattr(model, "_data", None) is events:
-            # glue's tables keep the order of the rows that there were
-            model.order, model.filter_mask = np.arange(wanted.size), None
     _forget_masks(collection)
     collection.hub.broadcast(NumericalDataChangedMessage(events))
 

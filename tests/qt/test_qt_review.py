@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from glue.core import Data
+from glue.core.roi import XRangeROI
 from glue_qt.viewers.image import ImageViewer
+from glue_qt.viewers.scatter import ScatterViewer
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.qt import REVIEW_LABEL
 from glue_cleanset.qt.actions import clean_from_menu, review_layer
+from glue_cleanset.qt.browse import find_browser
 from glue_cleanset.qt.review import open_review, show_limits
 from glue_cleanset.viewer.attach import find_attached
 
@@ -96,6 +99,76 @@ def test_the_tables_show_whole_names(application, viewers):
     )
     column = [cid.label for cid in table.model().columns].index("name")
     assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
+def lower(application):
+    """The viewers below the images: events, frames, plot."""
+    return [viewer for viewer in application.viewers[-1] if not isinstance(viewer, ImageViewer)]
+
+
+def test_the_events_are_sorted_by_significance(application, viewers, summary):
+    events = summary.attached.events
+    events.update_components({events.id["peak significance"]: np.array([20.0, 5, 30, 90, 40, 10])})
+    table = lower(application)[0]
+    assert table.cleanset_events.order.tolist() == [4, 5, 3, 1, 6, 2]
+    header = table.ui.table.horizontalHeader()
+    shown = [table.model.columns[header.logicalIndex(place)].label for place in range(3)]
+    assert shown == ["event", "peak significance", "frame"]
+    assert find_browser(application).current is None  # nothing was chosen yet
+
+
+def test_the_plot_shows_the_percentage_of_every_frame(application, viewers, summary):
+    plot = lower(application)[2]
+    assert isinstance(plot, ScatterViewer)
+    state, layer = plot.state, plot.state.layers[0]
+    assert (state.x_att.label, state.y_att.label) == ("frame", "percent")
+    assert (plot.axes.get_xlabel(), plot.axes.get_ylabel()) == ("frame", "percent")
+    assert plot.window_title == "Rejected from each frame [percent]"
+    percent = summary.attached.frames["percent"]
+    assert (state.x_min, state.x_max) == (0.5, 5.5)
+    assert state.y_min == 0
+    assert percent.max() < state.y_max < 1.3 * percent.max()
+    assert layer.markers_visible
+    assert layer.size >= 5
+    plot.figure.canvas.draw()
+    texts = [text for text in plot.axes.get_xticklabels() if 0.5 < text.get_position()[0] < 5.5]
+    assert all(float(text.get_text()).is_integer() for text in texts)
+    # the frames selected there are selected in the images
+    plot.apply_roi(XRangeROI(1.5, 2.5))
+    (group,) = application.data_collection.subset_groups
+    (subset,) = [subset for subset in summary.attached.cube.subsets if subset.subset_state is group.subset_state]
+    assert np.flatnonzero(subset.to_mask().any(axis=(1, 2))).tolist() == [1]
+
+
+@pytest.mark.parametrize("size", [(1366, 768), (1600, 1000)])
+def test_nothing_covers_anything(application, summary, size, turn):
+    application.resize(*size)
+    turn()
+    viewers = [*open_review(application.session, summary.attached), *lower(application)]
+    turn()
+    boxes = [viewer.parent().geometry() for viewer in viewers]
+    assert not any(a.intersects(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert min(box.width() for box in boxes) >= 200
+    assert min(box.height() for box in boxes) >= 180
+    # the images have one scale, also the one with a legend
+    widths = [viewer.axes.get_window_extent().width for viewer in viewers[:3]]
+    assert max(widths) - min(widths) <= 3
+    for viewer in (*viewers[:3], viewers[-1]):
+        viewer.figure.canvas.draw()
+        box = viewer.figure.bbox
+        for axes in viewer.figure.axes:
+            tight = axes.get_tightbbox(viewer.figure.canvas.get_renderer())
+            assert tight.x0 >= -1
+            assert tight.x1 <= box.x1 + 1
+            assert tight.y0 >= -1
+
+
+def test_the_title_follows_what_the_map_shows(viewers, summary):
+    layer = viewers[2].state.layers[0]
+    layer.attribute = summary.attached.map.id["times rejected"]
+    assert viewers[2].window_title == "Times rejected: field"
+    layer.attribute = summary.attached.map.id["peak significance"]
+    assert viewers[2].window_title == "Peak significance over all 5 frames"
 
 
 def test_the_limits_are_sensible_and_equal(viewers):

@@ -1,0 +1,170 @@
+"""Tools of glue's toolbars: blink, the view of all frames at once, next and previous event."""
+
+from pathlib import Path
+
+from glue.core.hub import HubListener
+from glue.core.message import (
+    ComponentsChangedMessage,
+    DataCollectionMessage,
+    ExternallyDerivableComponentsChangedMessage,
+)
+from glue.viewers.common.tool import Tool
+from qtpy import QtCore
+
+from glue_cleanset.viewer.legend import FrameLegend
+from glue_cleanset.viewer.views import blink, blinking_layer, map_layer, switch_map
+
+from .browse import EventTable
+
+__all__ = ["IMAGE_TOOLS", "TABLE_TOOLS", "BlinkTool", "NextEventTool", "OverlapTool", "PreviousEventTool", "icon_path"]
+
+ICONS = Path(__file__).parent / "icons"
+
+
+def icon_path(name):
+    """Full path of one of our icons, as glue's tools take it."""
+    return str(ICONS / f"{name}.png")
+
+
+class _OwnTool(Tool):
+    """A tool that is there only where it has something to do, and leaves the active tool of the toolbar active."""
+
+    def __init__(self, viewer=None):
+        super().__init__(viewer)
+        viewer.toolbar_added.connect(self._added)
+
+    def needed(self):
+        """Whether there is something to do."""
+        raise NotImplementedError
+
+    def refresh(self):
+        """Appear or vanish."""
+        if self.viewer is not None:
+            self.enabled = self.needed()
+
+    def _added(self):
+        action = self.viewer.toolbar.actions[self.tool_id]
+        # glue's toolbar would end the tool that is active, such as a selection
+        action.triggered.disconnect()
+        action.triggered.connect(lambda *_: self.activate())
+        # glue's keys work only while the toolbar has the focus
+        action.setShortcutContext(QtCore.Qt.WidgetWithChildrenShortcut)
+        self.viewer.addAction(action)
+        self.refresh()
+
+
+class _ImageTool(_OwnTool, HubListener):
+    """A tool of an image viewer that depends on what was cleaned."""
+
+    def __init__(self, viewer=None):
+        super().__init__(viewer)
+        self._timer = QtCore.QTimer(viewer)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.refresh)
+        viewer.state.add_callback("layers", self._later)
+        hub = viewer.session.hub
+        for message in (
+            DataCollectionMessage,
+            ComponentsChangedMessage,
+            ExternallyDerivableComponentsChangedMessage,
+        ):
+            hub.subscribe(self, message, handler=self._later)
+
+    def _later(self, *_):
+        # a result tells of itself when all of it is in place
+        if self.viewer is not None:
+            self._timer.start(0)
+
+    def close(self):
+        """Look after the viewer no more."""
+        self._timer.stop()
+        self.viewer.session.hub.unsubscribe_all(self)
+        super().close()
+
+
+class BlinkTool(_ImageTool):
+    """Switches a viewer between the original frames and the cleaned ones."""
+
+    tool_id = "cleanset:blink"
+    icon = icon_path("blink")
+    action_text = "Blink original and cleaned"
+    tool_tip = "Blink: show the original frames in place of the cleaned ones, or back"
+    shortcut = "B"
+    _cleaned = None  # what was left for the original
+
+    def needed(self):
+        return blinking_layer(self.viewer.state.layers, self.viewer.session.data_collection)[0] is not None
+
+    def activate(self):
+        state, collection = self.viewer.state, self.viewer.session.data_collection
+        layer, found = blinking_layer(state.layers, collection)
+        if any(attached.cleaned is layer.attribute for attached in found):
+            self._cleaned = layer.attribute
+        blink(state, collection, back_to=self._cleaned)
+
+
+class OverlapTool(_ImageTool):
+    """Switches a rejection map between the frame rejected and the significance over all frames."""
+
+    tool_id = "cleanset:overlap"
+    icon = icon_path("overlap")
+    action_text = "All frames at once"
+    tool_tip = "All frames at once: show the peak significance over all frames in place of the frame rejected, or back"
+    shortcut = "A"
+
+    def __init__(self, viewer=None):
+        super().__init__(viewer)
+        self.legend = FrameLegend(viewer)
+
+    def needed(self):
+        return map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[0] is not None
+
+    def activate(self):
+        switch_map(self.viewer.state, self.viewer.session.data_collection)
+
+    def close(self):
+        self.legend.close()
+        super().close()
+
+
+class _EventTool(_OwnTool):
+    by = 0
+
+    def __init__(self, viewer=None):
+        super().__init__(viewer)
+        # one for both tools; the table is a browser whatever way it was opened
+        if getattr(viewer, "cleanset_events", None) is None:
+            viewer.cleanset_events = EventTable(viewer)
+        viewer.cleanset_events.changed.connect(self.refresh)
+
+    def needed(self):
+        return self.viewer.cleanset_events.events is not None
+
+    def activate(self):
+        self.viewer.cleanset_events.step(self.by)
+
+
+class PreviousEventTool(_EventTool):
+    """Goes to the event in the row above."""
+
+    tool_id = "cleanset:previous_event"
+    icon = icon_path("previous_event")
+    action_text = "Previous event"
+    tool_tip = "Previous event: the image viewers go to the event in the row above"
+    shortcut = "Shift+N"
+    by = -1
+
+
+class NextEventTool(_EventTool):
+    """Goes to the event in the row below."""
+
+    tool_id = "cleanset:next_event"
+    icon = icon_path("next_event")
+    action_text = "Next event"
+    tool_tip = "Next event: the image viewers go to the event in the row below"
+    shortcut = "N"
+    by = 1
+
+
+IMAGE_TOOLS = (BlinkTool, OverlapTool)
+TABLE_TOOLS = (PreviousEventTool, NextEventTool)

@@ -1,0 +1,361 @@
+"""Going from event to event: the open image viewers show its frame, its place, and a ring around it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from echo import CallbackProperty, HasCallbackProperties, delay_callback
+from glue.core.hub import HubListener
+from glue.core.message import DataCollectionDeleteMessage, NumericalDataChangedMessage
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+
+from .attach import find_attached, flat_viewers
+
+__all__ = [
+    "Event",
+    "EventBrowser",
+    "EventMark",
+    "attached_of",
+    "clear_marks",
+    "event_order",
+    "find_event",
+    "go_to_event",
+    "mark_event",
+]
+
+ORDER = "peak significance"
+# the shorter side of an image that a zoom shows: so many pixels, or so many times the event
+LEAST_VIEW, TIMES_EVENT = 60, 4
+# a view up to so many times as wide is kept: an event is still seen in it
+KEEP = 4
+LEAST_RING = 9  # radius [screen pixels]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where an event is.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the column ``event``, which stays when rows come and go.
+    center : tuple of float
+        Of the box around its pixels, in pixels of the cube, one for each axis.
+    size : float
+        The longer side of the box [pixels].
+    """
+
+    number: int
+    center: tuple
+    size: float
+
+
+def find_event(attached, number):
+    """Where an event is.
+
+    Parameters
+    ----------
+    attached : glue_cleanset.viewer.attach.Attached
+    number : int
+        In the column ``event`` of ``attached.events``.
+
+    Returns
+    -------
+    Event
+
+    Raises
+    ------
+    ValueError
+        Where there is no such event (any more).
+    """
+    events = attached.events
+    rows = [] if events is None else np.flatnonzero(events["event"] == number)
+    if not len(rows):
+        raise ValueError(f"{attached.cube.label} has no event {number}; choose one of the events table")
+    row = rows[0]
+    peak = [int(events[name][row]) for name in ("frame index", "y peak", "x peak")]
+    reach = int(events["pixels"][row])
+    axes = [attached.axis, *(i for i in range(3) if i != attached.axis)]
+    box = None
+    if attached.event is not None:
+        # connected pixels are not farther from each other than there are pixels
+        view = [slice(None)] * 3
+        for axis, at, far in zip(axes, peak, (0, reach, reach), strict=True):
+            view[axis] = slice(max(0, at - far), at + far + 1)
+        box = [np.flatnonzero(side) for side in _sides(attached.cube.get_data(attached.event, tuple(view)) == number)]
+        box = [side + part.start for side, part in zip(box, view, strict=True) if side.size]
+    center = [0.0] * 3
+    if box and len(box) == 3:
+        center = [(side[0] + side[-1]) / 2 for side in box]
+        size = max(np.ptp(box[axis]) + 1 for axis in axes[1:])
+    else:
+        for axis, at in zip(axes, (peak[0], events["y"][row], events["x"][row]), strict=True):
+            center[axis] = at
+        size = np.sqrt(reach)
+    return Event(int(number), tuple(map(float, center)), float(size))
+
+
+def event_order(events, by=ORDER, descending=True):
+    """The numbers of the events, sorted by one of their columns.
+
+    Parameters
+    ----------
+    events : glue.core.Data
+        As `AttachResult` makes it.
+    by : str
+        Label of a column.
+    descending : bool
+
+    Returns
+    -------
+    ndarray of int
+        Equal ones keep their order; what is not a number comes last.
+    """
+    values = np.asarray(events.get_component(events.id[by]).data)
+    if descending:
+        values = -values.astype(float)
+    return events["event"][np.argsort(values, kind="stable")]
+
+
+def go_to_event(viewers, attached, number):
+    """Show an event, with a ring around it, in all image viewers of its set.
+
+    A viewer goes to the frame of the event and centres it. A view that is neither too small for it nor much too
+    wide keeps its size, any other becomes some 60 pixels wide, or four times the event.
+
+    Parameters
+    ----------
+    viewers : iterable
+        Viewers, or nested lists of them, as ``application.viewers``. Any that shows the cube, or data that are
+        linked to it pixel by pixel (the rejection map, another cube of these frames), is moved.
+    attached : glue_cleanset.viewer.attach.Attached
+    number : int
+        In the column ``event``.
+
+    Returns
+    -------
+    list
+        The viewers that were moved.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such event (any more).
+    """
+    event = find_event(attached, number)
+    clear_marks(viewers)
+    moved = []
+    for viewer in flat_viewers(viewers):
+        axes = _axes_in_cube(viewer, attached.cube)
+        if axes is None:
+            continue
+        _move(viewer.state, [event.center[axis] for axis in axes], event.size)
+        _mark(viewer, attached, event, axes)
+        moved.append(viewer)
+    return moved
+
+
+def mark_event(viewers, attached, number):
+    """As `go_to_event`, but only the ring is put there, and no viewer is moved."""
+    event = find_event(attached, number)
+    clear_marks(viewers)
+    for viewer in flat_viewers(viewers):
+        axes = _axes_in_cube(viewer, attached.cube)
+        if axes is not None:
+            _mark(viewer, attached, event, axes)
+
+
+def clear_marks(viewers):
+    """Take the rings away from all of the `viewers`."""
+    for viewer in flat_viewers(viewers):
+        axes = getattr(viewer, "axes", None)
+        marks = [patch for patch in axes.patches if isinstance(patch, EventMark)] if axes is not None else []
+        for mark in marks:
+            mark.remove()
+        if marks:
+            viewer.redraw()
+
+
+class EventMark(Circle):
+    """A ring around an event: seen on light and on dark, and also where the event is smaller than a screen pixel.
+
+    Parameters
+    ----------
+    center : (float, float)
+        x, y in pixels of the image.
+    radius : float
+        [pixels of the image].
+    number : int
+        Of the event.
+    here : callable
+        Whether the viewer shows the frame of the event; the ring is dotted where not.
+    """
+
+    def __init__(self, center, radius, number, here):
+        super().__init__(center, radius, fill=False, edgecolor="white", linewidth=1.6, zorder=10_000)
+        self.set_path_effects([withStroke(linewidth=4, foreground="black")])
+        self.number = number
+        self._own_radius, self._here = radius, here
+
+    def draw(self, renderer):
+        """Draw it as large as the present zoom needs."""
+        (x0, _), (x1, _) = self.axes.transData.transform([(0, 0), (1, 0)])
+        self.set_radius(max(self._own_radius, LEAST_RING / max(abs(x1 - x0), 1e-9)))
+        self.set_linestyle("-" if self._here() else ":")
+        super().draw(renderer)
+
+
+class EventBrowser(HasCallbackProperties, HubListener):
+    """Which event a person looks at, for one application.
+
+    Parameters
+    ----------
+    application : glue.core.application_base.Application
+
+    Attributes
+    ----------
+    current : (glue.core.Data, int) or None
+        The events and the number of the one that is shown. It becomes None where that event goes away.
+    """
+
+    current = CallbackProperty(docstring="The events and the number of the one that is shown")
+
+    def __init__(self, application):
+        super().__init__()
+        self.application = application
+        hub = application.session.hub
+        # after the viewers have taken in what is new
+        hub.subscribe(self, NumericalDataChangedMessage, handler=self._events_changed, priority=-100)
+        hub.subscribe(self, DataCollectionDeleteMessage, handler=self._data_removed)
+
+    def number_in(self, events):
+        """The number of the current event where it is one of these `events`, else None."""
+        return self.current[1] if self.current is not None and self.current[0] is events else None
+
+    def choose(self, events, number):
+        """Go to an event in all open image viewers of its set.
+
+        Parameters
+        ----------
+        events : glue.core.Data
+        number : int
+            In its column ``event``.
+
+        Returns
+        -------
+        list
+            The viewers that were moved.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such event, or `events` belong to no result in the session.
+        """
+        attached = attached_of(self.application.data_collection, events)
+        if attached is None:
+            raise ValueError(f"{events.label} are not the events of a cleaned image set in this session")
+        moved = go_to_event(self.application.viewers, attached, number)
+        self.current = (events, int(number))
+        return moved
+
+    def step(self, events, by, order=None):
+        """Go to the next event or to the one before.
+
+        Parameters
+        ----------
+        events : glue.core.Data
+        by : int
+            1 = next, -1 = previous. Beyond the ends it stays at the end.
+        order : sequence of int, optional
+            The numbers of the events in their order; default by peak significance, the strongest first.
+
+        Returns
+        -------
+        int or None
+            The number of the event shown; None where `order` is empty.
+        """
+        order = event_order(events) if order is None else np.asarray(order)
+        if not len(order):
+            return None
+        at = np.flatnonzero(order == self.number_in(events))
+        row = min(max(at[0] + by, 0), len(order) - 1) if at.size else (0 if by > 0 else -1)
+        number = int(order[row])
+        self.choose(events, number)
+        return number
+
+    def leave(self):
+        """No event is the current one any more; the rings go away."""
+        self.current = None
+        clear_marks(self.application.viewers)
+
+    def _events_changed(self, message):
+        if self.current is None or message.sender is not self.current[0]:
+            return
+        events, number = self.current
+        attached = attached_of(self.application.data_collection, events)
+        if attached is None or number not in events["event"]:
+            self.leave()
+        else:
+            mark_event(self.application.viewers, attached, number)
+
+    def _data_removed(self, message):
+        if self.current is not None and message.data is self.current[0]:
+            self.leave()
+
+
+def attached_of(collection, events):
+    """The result whose events these are; None where there is none."""
+    if events is None:
+        return None
+    found = [attached for attached in find_attached(collection, events) if attached.events is events]
+    return found[-1] if found else None
+
+
+def _sides(mask):
+    """Of a 3-D mask whether there is anything, along each axis."""
+    return [mask.any(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+
+
+def _axes_in_cube(viewer, cube):
+    """For each axis of the data that an image viewer shows the axis of the cube; None where it is no such viewer."""
+    state = getattr(viewer, "state", None)
+    shown = getattr(state, "reference_data", None)
+    if shown is None or getattr(state, "x_att", None) is None or state.y_att is None:
+        return None
+    if shown is cube:
+        return (0, 1, 2)
+    order = shown.pixel_aligned_data.get(cube)
+    return None if order is None else tuple(order)
+
+
+def _move(state, center, size):
+    """Show `center`, one position for each axis of the viewer's data."""
+    slices = list(state.slices)
+    for axis, at in enumerate(center):
+        if axis not in (state.x_att.axis, state.y_att.axis):
+            slices[axis] = round(at)
+    state.slices = tuple(slices)
+    x, y = center[state.x_att.axis], center[state.y_att.axis]
+    width, height = abs(state.x_max - state.x_min), abs(state.y_max - state.y_min)
+    wanted = max(LEAST_VIEW, TIMES_EVENT * size)
+    if not 1.5 * size < min(width, height) <= KEEP * wanted:
+        scale = wanted / min(width, height)
+        width, height = scale * width, scale * height
+    right, up = np.sign(state.x_max - state.x_min), np.sign(state.y_max - state.y_min)
+    with delay_callback(state, "x_min", "x_max", "y_min", "y_max"):
+        state.x_min, state.x_max = x - right * width / 2, x + right * width / 2
+        state.y_min, state.y_max = y - up * height / 2, y + up * height / 2
+
+
+def _mark(viewer, attached, event, axes):
+    state = viewer.state
+    in_cube = {axis: i for i, axis in enumerate(axes)}
+    frame = in_cube.get(attached.axis)  # None for an image without frames
+    at = round(event.center[attached.axis])
+
+    def here():
+        return frame is None or frame in (state.x_att.axis, state.y_att.axis) or state.slices[frame] == at
+
+    x, y = event.center[axes[state.x_att.axis]], event.center[axes[state.y_att.axis]]
+    viewer.axes.add_patch(EventMark((x, y), event.size / 2 + 2, event.number, here))
+    viewer.redraw()

@@ -1,4 +1,4 @@
-"""Tools of glue's toolbars: blink, the view of all frames at once, next and previous event."""
+"""Tools of glue's toolbars: blink, the view of all frames at once, restore and reject, next and previous event."""
 
 from pathlib import Path
 
@@ -9,14 +9,27 @@ from glue.core.message import (
     ExternallyDerivableComponentsChangedMessage,
 )
 from glue.viewers.common.tool import Tool
+from glue_qt.utils import messagebox_on_error
 from qtpy import QtCore
 
 from glue_cleanset.viewer.legend import FrameLegend
+from glue_cleanset.viewer.overrule import reject_selected, restore_selected
 from glue_cleanset.viewer.views import blink, blinking_layer, map_layer, switch_map
 
+from .actions import frame_in_viewer, frame_on_display
 from .browse import EventTable
 
-__all__ = ["IMAGE_TOOLS", "TABLE_TOOLS", "BlinkTool", "NextEventTool", "OverlapTool", "PreviousEventTool", "icon_path"]
+__all__ = [
+    "IMAGE_TOOLS",
+    "TABLE_TOOLS",
+    "BlinkTool",
+    "NextEventTool",
+    "OverlapTool",
+    "PreviousEventTool",
+    "RejectTool",
+    "RestoreTool",
+    "icon_path",
+]
 
 ICONS = Path(__file__).parent / "icons"
 
@@ -127,6 +140,62 @@ class OverlapTool(_ImageTool):
         super().close()
 
 
+class _OverruleTool(_ImageTool):
+    """A tool that overrules the cleaning where the current subsets are."""
+
+    def needed(self):
+        return (
+            frame_in_viewer(self.viewer) is not None
+            or map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[0] is not None
+        )
+
+    def activate(self):
+        messagebox_on_error(self.action_text)(self.overrule)()
+
+    def overrule(self):
+        """Overrule with each of the current subsets."""
+        session = self.viewer.session
+        chosen = session.edit_subset_mode.edit_subset or [None]
+        for subset in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
+            self.overrule_with(session, subset)
+
+    def overrule_with(self, session, subset):
+        """Overrule with one subset."""
+        raise NotImplementedError
+
+
+class RestoreTool(_OverruleTool):
+    """Gives the rejected pixels of the current subset back: of the frame shown, or of all where a map is."""
+
+    tool_id = "cleanset:restore"
+    icon = icon_path("restore")
+    action_text = "Restore selected events"
+    tool_tip = (
+        "Restore: the rejected pixels of the current subset get their original values back, in the frame that this "
+        "viewer shows; from the rejection map in all frames"
+    )
+
+    def overrule_with(self, session, subset):
+        frame, attached = frame_in_viewer(self.viewer) or (None, None)
+        restore_selected(session, subset, attached=attached, frame=frame)
+
+
+class RejectTool(_OverruleTool):
+    """Repairs the pixels of the current subset in the frame shown."""
+
+    tool_id = "cleanset:reject"
+    icon = icon_path("reject")
+    action_text = "Reject selected pixels"
+    tool_tip = (
+        "Reject: the pixels of the current subset are repaired in the frame that this viewer shows; from the "
+        "rejection map in the frame shown by the viewer of the frames used last"
+    )
+
+    def overrule_with(self, session, subset):
+        frame, attached = frame_in_viewer(self.viewer) or frame_on_display(session.application)
+        reject_selected(session, subset, frame, attached=attached)
+
+
 class _EventTool(_OwnTool):
     by = 0
 
@@ -166,5 +235,5 @@ class NextEventTool(_EventTool):
     by = 1
 
 
-IMAGE_TOOLS = (BlinkTool, OverlapTool)
+IMAGE_TOOLS = (BlinkTool, OverlapTool, RestoreTool, RejectTool)
 TABLE_TOOLS = (PreviousEventTool, NextEventTool)

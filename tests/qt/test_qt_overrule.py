@@ -11,6 +11,7 @@ from qtpy import QtWidgets
 from glue_cleanset import clean_image_set
 from glue_cleanset.qt import REJECT_LABEL, RESTORE_LABEL
 from glue_cleanset.qt.review import open_review
+from glue_cleanset.qt.tools import RejectTool, RestoreTool
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 
 
@@ -88,6 +89,47 @@ def test_a_region_is_rejected_in_the_frame_on_display(application, attached, fra
     assert values(after, "cleaned")[2, 20, 30] != frames[2, 20, 30]
     application.undo()
     assert not values(attached, "rejected")[:, 20, 30:32].any()
+
+
+def test_the_tools_act_on_the_region_just_drawn_in_the_frame_shown(application, attached, frames, turn):
+    viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+    turn()
+    viewer.state.slices = (3, 0, 0)
+    # the hit of frame 4 is at y, x = 23, 31; a wide region holds hits of other frames too
+    viewer.apply_roi(RectangularROI(-0.5, 49.5, -0.5, 39.5))
+    before = values(attached, "rejected").copy()
+    depth = len(application.session.command_stack._command_stack)
+    assert before[3, 23, 31]
+    for tool in (RestoreTool, RejectTool):
+        assert viewer.toolbar.actions[tool.tool_id].isVisible()
+    viewer.toolbar.actions[RestoreTool.tool_id].trigger()
+    turn()
+    after = values(consistent(application, frames), "rejected")
+    assert not after[3].any()
+    np.testing.assert_array_equal(np.delete(after, 3, axis=0), np.delete(before, 3, axis=0))
+    assert viewer.state.slices[0] == 3
+    viewer.apply_roi(RectangularROI(9.5, 11.5, 29.5, 30.5))
+    viewer.toolbar.actions[RejectTool.tool_id].trigger()
+    turn()
+    after = values(consistent(application, frames), "rejected")
+    assert np.argwhere(after[3]).tolist() == [[30, 10], [30, 11]]
+    # from the map it is the frame of the viewer used before, or all frames
+    frame_map = application.new_data_viewer(ImageViewer, data=attached.map)
+    turn()
+    frame_map.apply_roi(RectangularROI(-0.5, 49.5, -0.5, 39.5))
+    frame_map.toolbar.actions[RestoreTool.tool_id].trigger()
+    turn()
+    assert not values(consistent(application, frames), "rejected").any()
+    frame_map.apply_roi(RectangularROI(20.5, 21.5, 20.5, 21.5))
+    frame_map.toolbar.actions[RejectTool.tool_id].trigger()
+    turn()
+    assert np.argwhere(values(attached, "rejected")).tolist() == [[3, 21, 21]]
+    # (a region and a new viewer are steps too)
+    while len(application.session.command_stack._command_stack) > depth:
+        application.undo()
+        turn()
+    np.testing.assert_array_equal(values(attached, "rejected"), before)
+    consistent(application, frames)
 
 
 def test_what_cannot_be_done_is_shown_in_a_message(application, attached, monkeypatch):

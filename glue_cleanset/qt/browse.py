@@ -78,8 +78,12 @@ def register_keys():
     from glue_qt.viewers.image import ImageViewer
     from glue_qt.viewers.table import TableViewer
 
+    from .review import ReviewViewer
+
+    # (glue looks for the very class)
     for key, viewer, function in (
         (Qt.Key_N, ImageViewer, _step_by_key),
+        (Qt.Key_N, ReviewViewer, _step_by_key),
         (Qt.Key_Escape, TableViewer, _leave_by_key),
     ):
         if key not in keyboard_shortcut.members.get(viewer, {}):

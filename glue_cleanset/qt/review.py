@@ -1,5 +1,7 @@
 """The review layout: original, cleaned and rejection map side by side; below the tables and a plot of the frames."""
 
+from uuid import uuid4
+
 import numpy as np
 from echo import delay_callback
 from glue.core.hub import HubListener
@@ -7,8 +9,9 @@ from glue.core.message import ComponentsChangedMessage
 from glue_qt.viewers.image import ImageViewer
 from glue_qt.viewers.scatter import ScatterViewer
 from glue_qt.viewers.table import TableViewer
-from qtpy import QtWidgets
+from qtpy import QtCore, QtWidgets
 
+from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.browse import ORDER
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.views import frames_title, map_title, show_rejected_frame
@@ -16,7 +19,7 @@ from glue_cleanset.viewer.views import frames_title, map_title, show_rejected_fr
 from .browse import sort_table
 from .tools import OverlapTool
 
-__all__ = ["open_review", "show_limits"]
+__all__ = ["ReviewViewer", "open_review", "show_limits"]
 
 # room around an image for its tick labels [inch]: left, right, bottom, top
 MARGINS = (0.5, 0.12, 0.3, 0.12)
@@ -69,25 +72,20 @@ def open_review(session, attached):
             viewer = _show(application, cube, (attached.source, attribute), limits)
             viewer.state.x_att, viewer.state.y_att = x, y
             viewers.append(viewer)
-            _entitle(viewer, lambda attribute: frames_title(attached, attribute))
     if attached.map is not None:
         frame_colormap(n_frames)  # a style editor knows the maps that were there before it
         viewer = _show(application, attached.map, (attached.map.id["rejected frame"],), (0, n_frames))
         show_rejected_frame(viewer.state.layers[0], attached)
         viewers.append(viewer)
-        _entitle(viewer, lambda attribute: map_title(attached, attribute))
     lower = []
     if attached.events is not None:
         lower.append(application.new_data_viewer(TableViewer, data=attached.events))
-        sort_table(lower[-1], ORDER)
-        _lead(lower[-1], EVENT_COLUMNS)
     if attached.frames is not None:
         lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
         lower.append(_plot(application, attached.frames))
+    _arrange(lower, attached)
     _tile(application, viewers, lower, cube.shape[y.axis] / cube.shape[x.axis])
-    _Together(viewers)
-    if attached.cleaned is not None:
-        _Returning(viewers[1], cube, attached, session.hub)
+    _couple(viewers, attached)
     application.current_tab.setActiveSubWindow(viewers[0].parent())
     return viewers
 
@@ -120,9 +118,89 @@ def _check_present(session, attached):
         raise ValueError(f"The result of cleaning '{cube.label}' is not in the session any more; redo it first.")
 
 
+class ReviewViewer(ImageViewer):
+    """An image viewer of a review, which a session brings back as it was, together with the others.
+
+    Attributes
+    ----------
+    together : _Together or None
+        The review it belongs to.
+    """
+
+    together = None
+
+    def __gluestate__(self, context):
+        record = super().__gluestate__(context)
+        margins = list(self.axes.resizer.margins)
+        record["review"] = self.together and [self.together.name, len(self.together.viewers), margins]
+        return record
+
+    @classmethod
+    def __setgluestate__(cls, record, context):
+        kept = {name: record["state"]["values"][name] for name in (*LIMITS, "x_axislabel", "y_axislabel")}
+        viewer = super().__setgluestate__(record, context)
+        if record["review"]:
+            name, size, margins = record["review"]
+            viewer.axes.resizer.margins = margins
+            # what opens the session lives as long as that takes: there the viewers of a review meet
+            parts = vars(context).setdefault("cleanset_reviews", {}).setdefault(name, [])
+            parts.append((viewer, {key: context.object(value) for key, value in kept.items()}))
+            if len(parts) == size:
+                # when the windows are in their tabs
+                QtCore.QTimer.singleShot(0, lambda: _reopen(parts))
+        return viewer
+
+
+def _reopen(parts):
+    """Put a review from a session together again; `parts`: its viewers, and what their states were."""
+    viewers = [viewer for viewer, _ in parts]
+    for viewer, state in parts:
+        # glue has set the limits anew, with the coordinates
+        viewer.axes.resizer.on_resize(None)
+        viewer.state._set_axes_aspect_ratio(viewer.axes_ratio)
+        with delay_callback(viewer.state, *LIMITS):
+            for name, value in state.items():
+                setattr(viewer.state, name, value)
+    session = viewers[0].session
+    shown = [viewer.state.layers[0] for viewer in viewers]
+    found = find_attached(session.data_collection)[::-1]
+    # of several cleanings the one whose parts are shown
+    found.sort(key=lambda one: -sum(layer.attribute is one.cleaned or layer.layer is one.map for layer in shown))
+    if found:
+        tab = next(tab for tab in session.application.viewers if any(viewer is viewers[0] for viewer in tab))
+        _arrange(tab, found[0])
+        _couple(viewers, found[0])
+
+
+def _couple(viewers, attached):
+    """Let the viewers of a review move together, and follow undo and redo with their titles and attributes."""
+    together = _Together(viewers)
+    for viewer in viewers:
+        viewer.together = together
+        layer = viewer.state.layers[0]
+        title = map_title if layer.layer is attached.map else frames_title
+        _entitle(viewer, lambda attribute, title=title: title(attached, attribute))
+        if layer.attribute is attached.cleaned and attached.cleaned is not None:
+            _Returning(viewer, attached.cube, attached, viewer.session.hub)
+
+
+def _arrange(viewers, attached):
+    """The tables and the plot among the viewers, as a review has them."""
+    for viewer in viewers:
+        if isinstance(viewer, TableViewer):
+            if viewer.data is attached.events:
+                sort_table(viewer, ORDER)
+                _lead(viewer, EVENT_COLUMNS)
+            _fit_columns(viewer)
+        elif isinstance(viewer, ScatterViewer):
+            viewer.axes.xaxis.get_major_locator().set_params(integer=True)
+            viewer.axes.resizer.margins = PLOT_MARGINS
+            viewer.axes.resizer.on_resize(None)
+
+
 def _show(application, data, attributes, limits):
     """A viewer of the last of the attributes, with these limits for all of them."""
-    viewer = application.new_data_viewer(ImageViewer, data=data)
+    viewer = application.new_data_viewer(ReviewViewer, data=data)
     layer = viewer.state.layers[0]
     layer.alpha = 1.0
     for attribute in attributes:
@@ -145,8 +223,6 @@ def _plot(application, frames):
         highest = float(np.nanmax(percent))
         state.y_min, state.y_max = 0.0, 1.15 * highest if highest > 0 else 1.0
     state.title = "Rejected from each frame [percent]"
-    viewer.axes.xaxis.get_major_locator().set_params(integer=True)
-    viewer.axes.resizer.margins = PLOT_MARGINS
     return viewer
 
 
@@ -188,9 +264,6 @@ def _tile(application, viewers, lower, ratio):
     room = area.height() - (LEAST_TABLE if lower else 0)
     height = max(LEAST_HEIGHT, min(wanted, room))
     _place([viewer.parent() for viewer in viewers], area.width(), 0, height, widths)
-    for viewer in lower:
-        if isinstance(viewer, TableViewer):
-            _fit_columns(viewer)
     if lower:
         widths = LOWER_WIDTHS[-len(lower) :] if len(lower) > 1 else (1,)
         _place(
@@ -241,6 +314,7 @@ class _Together:
     """What a person moves in one viewer moves in the others: the frame, and the visible region."""
 
     def __init__(self, viewers):
+        self.name = uuid4().hex  # in a session
         self.viewers = list(viewers)
         self.busy = False
         for viewer in viewers:

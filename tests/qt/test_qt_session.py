@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from echo import delay_callback
 from glue.core.data_factories import load_data
 from glue.core.subset import ElementSubsetState
 from glue_qt.viewers.image import ImageViewer
@@ -10,6 +11,7 @@ from glue_qt.viewers.table import TableViewer
 
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.settings import CleanSettings
+from glue_cleanset.qt.review import LIMITS, open_review
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.colors import show_frames
 from glue_cleanset.viewer.factories import image_set
@@ -95,3 +97,48 @@ def test_images_are_on_the_sky(reopened, attached):
         assert [coord.coord_type for coord in viewer.axes.coords][:2] == ["longitude", "latitude"]
     (found,) = find_attached(reopened.data_collection)
     np.testing.assert_array_equal(found.events["ra"], attached.events["ra"])
+
+
+def test_a_review_is_back_and_moves_together(application, attached, tmp_path, turn):
+    viewers = open_review(application.session, attached)
+    turn()
+    viewers[0].state.slices = (2, 0, 0)
+    with delay_callback(viewers[0].state, *LIMITS):
+        viewers[0].state.x_min, viewers[0].state.x_max = 10, 30
+        viewers[0].state.y_min, viewers[0].state.y_max = 5, 21
+    turn()
+    before = [[getattr(viewer.state, name) for name in LIMITS] for viewer in viewers]
+    margins = [viewer.axes.resizer.margins for viewer in viewers]
+    application.save_session(str(tmp_path / "s.glu"))
+    again = type(application).restore_session(str(tmp_path / "s.glu"), show=False)
+    again.resize(application.size())
+    turn()
+    turn()
+    back = [viewer for viewer in again.viewers[1] if isinstance(viewer, ImageViewer)]
+    assert [viewer.state.title for viewer in back] == [viewer.state.title for viewer in viewers]
+    assert [viewer.state.layers[0].attribute.label for viewer in back] == ["image", "image cleaned", "rejected frame"]
+    assert [tuple(viewer.axes.resizer.margins) for viewer in back] == [tuple(each) for each in margins]
+    for viewer, limits in zip(back, before, strict=True):
+        assert [getattr(viewer.state, name) for name in LIMITS] == pytest.approx(limits, abs=1)
+        assert viewer.state.slices[0] == 2 or viewer.state.reference_data.ndim == 2
+    back[0].state.slices = (4, 0, 0)
+    back[2].state.x_min, back[2].state.x_max = 0, 20
+    turn()
+    assert back[1].state.slices[0] == 4
+    assert back[0].state.x_min == pytest.approx(back[2].state.x_min, abs=0.5)
+    # and the table is the browser, the strongest event first
+    (table,) = [v for v in again.viewers[1] if isinstance(v, TableViewer) and v.data.label == "field events"]
+    significance = table.data["peak significance"][table.model.order]
+    assert (np.diff(significance) <= 0).all()
+    # saved once more, with a viewer closed
+    back[1].close(warn=False)
+    turn()
+    again.save_session(str(tmp_path / "t.glu"))
+    third = type(application).restore_session(str(tmp_path / "t.glu"), show=False)
+    turn()
+    left = [viewer for viewer in third.viewers[1] if isinstance(viewer, ImageViewer)]
+    assert len(left) == 2
+    assert left[0].together is left[1].together is not None
+    for window in (third, again):
+        window.close()
+        turn()

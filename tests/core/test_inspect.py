@@ -114,7 +114,7 @@ def test_a_pixel_outside_is_told():
 
 
 @pytest.mark.parametrize(
-    "settings, given",
+    ("settings", "given"),
     [
         (CleanSettings(), {}),
         (CleanSettings(detection="sigma", normalize="offset", grow=1), {}),
@@ -128,9 +128,7 @@ def test_what_is_learned_without_cleaning_is_what_a_cleaning_learns(settings, gi
     assert model.to_record() == cleaning.model.to_record()
     # the detection has no part in it: one model serves all
     other = learn_model(image_set, CleanSettings(normalize=settings.normalize), **given)
-    assert np.array_equal(
-        preview(image_set, other, settings, (20, 90), (10, 70)), cleaning.rejected[:, 20:90, 10:70]
-    )
+    assert np.array_equal(preview(image_set, other, settings, (20, 90), (10, 70)), cleaning.rejected[:, 20:90, 10:70])
 
 
 def test_learning_reports_and_can_be_stopped():

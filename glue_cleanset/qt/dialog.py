@@ -210,7 +210,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             grid.setColumnStretch(column, 1)
         self._sliders = {}
         for row, side in ((1, "bright"), (3, "dark")):
-            check = QtWidgets.QCheckBox(f"{side} outliers")
+            check = QtWidgets.QCheckBox(f"Reject {side} outliers")
             check.setToolTip(TIPS[side])
             setattr(self, f"bool_{side}", check)
             grid.addWidget(check, row, 0)
@@ -220,7 +220,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
                 grid.addWidget(spin, row, column)
                 self._sliders[name, side] = slider = ThresholdSlider(spin)
                 grid.addWidget(slider, row + 1, column)
-        form.addRow("Reject", grid)
+        form.addRow(grid)
 
         self.combosel_centre = _combo(TIPS["centre"])
         self._add_optional(form, "Clip about the", self.combosel_centre, "centre")
@@ -264,7 +264,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         for text, spin in (("Gain", self.value_gain), ("Read noise", self.value_readnoise)):
             row.addWidget(QtWidgets.QLabel(text))
             row.addWidget(spin, 1)
-        form.addRow("", row)
+        form.addRow(row)
         self.combosel_normalize = _combo(TIPS["normalize"], LONG)
         form.addRow("Normalise", self.combosel_normalize)
         return box
@@ -352,7 +352,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             box.setText(OUTPUTS[name].split(",")[0].split(":")[0] if shown else OUTPUTS[name])
         self.preview.setVisible(shown)
         self._refresh()
-        self.layout().activate()
+        for widget in (*self.findChildren(QtWidgets.QGroupBox), self._form, self.preview, self):
+            widget.layout().activate()  # from the inside out, else the window grows before it shrinks
         least, wanted = self.minimumSizeHint(), self.sizeHint()
         screen = (self.parent() or self).screen().availableGeometry()
         self.resize(max(least.width(), min(wanted.width(), screen.width())), max(least.height(), wanted.height()))

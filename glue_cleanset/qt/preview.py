@@ -24,7 +24,7 @@ from glue_cleanset.viewer.regions import central_part, viewed_part
 __all__ = ["PreviewPanel", "PreviewWorker", "ThresholdSlider"]
 
 LOOK = 100  # [ms] between two looks at what the viewers show
-LEAST = 2.5  # [screen pixels] across, of a mark
+LEAST = 2  # [screen pixels] across, of a mark
 LIMITS = 0.5, 99.5  # percentiles of the part on display
 FADED = 0.3
 
@@ -145,6 +145,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self.canvas.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)
         self.canvas.setStyleSheet("background: transparent")
         self._axes, self._bar_axes = figure.subplots(2, height_ratios=(4, 1))
+        self._bar_axes.set_facecolor("none")
         self._image = self._marks = self._bars = None
 
         self.text = QtWidgets.QLabel()

@@ -98,8 +98,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         Why nothing newer can be shown; '' where it can.
     """
 
-    painted = QtCore.Signal()  # the newest wish is on the screen, or why it cannot be
-    rested = QtCore.Signal()  # the thread has ended, and no other waits
+    rested = QtCore.Signal()  # no thread is at work: the newest wish is on the screen, or why it cannot be
 
     def __init__(self, session, state, parent=None):
         super().__init__(parent)
@@ -192,6 +191,11 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self._next = None
         if self.busy:
             self._worker.cancel()
+
+    def settle(self):
+        """Return when what was wished for is painted; the window lives meanwhile."""
+        while self.waiting:
+            QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.WaitForMoreEvents)
 
     def let_go(self):
         """Stop, wait for the thread, and hear no more of the session."""
@@ -315,9 +319,10 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         if self._finish() is None or self.busy:
             return
         error = exc_info[1]
-        if not self.problem and not isinstance(error, CleanCancelled):
+        if self.problem or isinstance(error, CleanCancelled):
+            self.rested.emit()
+        else:
             self._refuse(str(error) or type(error).__name__)
-        self.rested.emit()
 
     def _refuse(self, problem):
         """Say why there is nothing newer, and fade what is older."""
@@ -326,7 +331,8 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         if self._image is not None:
             self._fade(FADED)
             self.canvas.draw()
-        self.painted.emit()
+        if not self.busy:
+            self.rested.emit()
 
     def _say(self, text, bad=False):
         self.text.setStyleSheet("color: #c0392b; font-weight: bold" if bad else "")
@@ -393,7 +399,6 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self._say(self.describe())
         self.canvas.draw()
         self.canvas.repaint()
-        self.painted.emit()
 
     def _thick(self, flags):
         """The flags, each large enough to be seen where the image is shown smaller than it is."""

@@ -189,6 +189,19 @@ def test_data_that_change_are_judged_anew(dialog, cube, frames, settle):
     assert panel.flags[2, 20, 5]
 
 
+def test_a_script_can_wait_for_the_preview(dialog):
+    dialog.state.preview = True
+    for high in (4.0, 8.0):
+        dialog.state.high_bright = high
+        dialog.preview.settle()
+        assert not dialog.preview.waiting
+        assert "Frame 1" in dialog.preview.text.text()
+    dialog.state.high_bright = 0.0
+    dialog.preview.settle()
+    assert "thresholds are positive" in dialog.preview.text.text()
+    dialog.preview.settle()
+
+
 def test_a_slider_moves_its_threshold(dialog, settle):
     slider = dialog._sliders["high", "bright"]
     assert isinstance(slider, ThresholdSlider)

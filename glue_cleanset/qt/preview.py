@@ -145,6 +145,8 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self.canvas.setStyleSheet("background: transparent")
         self._axes, self._bar_axes = figure.subplots(2, height_ratios=(4, 1))
         self._bar_axes.set_facecolor("none")
+        for axes in (self._axes, self._bar_axes):
+            axes.set_visible(False)  # until there is something to show
         self._image = self._marks = self._bars = None
 
         self.text = QtWidgets.QLabel()
@@ -411,6 +413,8 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
     def _lay_out(self):
         self._axes.figure.subplots_adjust(left=0.13, right=0.985, bottom=0.09, top=0.99, hspace=0.14)
         self._axes.set_anchor("N")
+        for axes in (self._axes, self._bar_axes):
+            axes.set_visible(True)
         self._axes.tick_params(labelsize=7)
 
     def _dress_bars(self):

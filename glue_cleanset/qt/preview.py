@@ -70,10 +70,11 @@ class PreviewWorker(Worker):
             self.learned = image_set, model
         flags = preview(*self.learned, job.settings, part.rows, part.columns)
         here = slice(None), slice(*part.rows), slice(*part.columns)
+        # a person's word, as clean_image_set takes it
+        if job.reject is not None:
+            flags = flags | job.reject[here] & self.learned[0].usable(here)
         if job.protect is not None:
             flags = flags & ~job.protect[here]
-        if job.reject is not None:
-            flags = flags | job.reject[here]
         return (*self.learned, flags)
 
 

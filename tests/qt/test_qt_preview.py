@@ -546,6 +546,8 @@ def test_overrules_of_the_last_cleaning_are_kept_if_wished(application, dialog, 
     assert state.prepare().reject is None
     restored, rejected = np.zeros((2, *cube.shape), bool)
     restored[0, 5, 10] = rejected[3, 20, 20] = True
+    restored[1, 2, 3] = rejected[1, 2, 3] = True  # in both: it stays
+    rejected[2, :, 0] = True  # not to be used, in what follows
     monkeypatch.setattr(state_module, "_earlier_overrules", lambda collection, data, cid: (restored, rejected))
     again = clean_from_menu(application.session, application.data_collection)
     state, box = again.state, again.bool_keep_overrules
@@ -555,12 +557,15 @@ def test_overrules_of_the_last_cleaning_are_kept_if_wished(application, dialog, 
     assert np.array_equal(job.protect, restored)
     assert np.array_equal(job.reject, rejected)
     state.protect = region(application, cube, 30, 40, 30, 40)
-    assert state.prepare().protect.sum() == 1 + 5 * 100
+    assert state.prepare().protect.sum() == 2 + 5 * 100
     state.protect = None
+    state.ignore = region(application, cube, 0, 1, 0, 40)
     state.preview = True
     panel = settle(again)
     assert not panel.flags[0, 5, 10]
     assert panel.flags[3, 20, 20]
+    assert not panel.flags[1, 2, 3]
+    assert not panel.flags[:, :, 0].any()
     box.setChecked(False)
     assert (state.prepare().protect, state.prepare().reject) == (None, None)
     settle(again)

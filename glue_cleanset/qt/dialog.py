@@ -166,7 +166,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.preview.hide()
         top = QtWidgets.QHBoxLayout()
         top.setSpacing(12)
-        top.addWidget(self._form, 1)
+        top.addWidget(self._form, 2)
         top.addWidget(self.preview, 1)
 
         layout = QtWidgets.QVBoxLayout(self)

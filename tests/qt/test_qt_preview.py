@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from glue.core import Data
+from glue.core.message import ApplicationClosedMessage, NumericalDataChangedMessage, SubsetCreateMessage
 from glue.core.roi import RectangularROI
 from glue.core.subset import MaskSubsetState, RoiSubsetState
 from glue_qt.viewers.image import ImageViewer
@@ -16,6 +17,9 @@ from glue_cleanset.qt.actions import clean_from_menu, clean_layers
 from glue_cleanset.qt.preview import ThresholdSlider
 from glue_cleanset.qt.state import CleanState
 from glue_cleanset.viewer.colors import frame_colormap
+
+# what the preview, the dialog and the choices of regions are told by glue
+LISTENS = NumericalDataChangedMessage, ApplicationClosedMessage, SubsetCreateMessage
 
 
 @pytest.fixture
@@ -176,6 +180,20 @@ def test_only_the_newest_wish_waits(dialog, settle, pause, wait, calls):
     pause.go_on.set()
     settle(dialog)
     assert [args[2].high_pair[0] for args in calls["preview"]] == [CleanSettings().high, 9.0]
+
+
+def test_what_is_learned_in_vain_is_given_up(dialog, settle, pause, wait, calls):
+    dialog.state.preview = True
+    wait(pause.started.is_set)
+    dialog.state.high_bright = 6.0
+    dialog.preview._ask()
+    assert not dialog.preview._worker._cancelled.is_set()  # it serves these settings as well
+    dialog.state.normalize = "none"
+    dialog.preview._ask()
+    assert dialog.preview._worker._cancelled.is_set()
+    pause.go_on.set()
+    settle(dialog)
+    assert [args[2].normalize for args in calls["preview"]] == ["none"]
 
 
 def test_data_that_change_are_judged_anew(dialog, cube, frames, settle):
@@ -365,6 +383,17 @@ def test_closing_glue_with_the_preview_at_rest(application, dialog, cube, viewer
     cube.update_components({cube.id["flux"]: cube["flux"] + 1})  # nobody listens any more
     turn()
     assert not dialog.preview._on
+
+
+def test_a_closed_dialog_hears_no_more(application, dialog, cube, settle, turn):
+    dialog.state.preview = True
+    panel = settle(dialog)
+    hub = application.session.hub
+    mine = (panel, dialog, dialog.state._regions_helper)
+    assert all(hub.is_subscribed(listener, message) for listener, message in zip(mine, LISTENS, strict=True))
+    dialog.close()
+    turn()
+    assert not any(hub.is_subscribed(listener, message) for listener, message in zip(mine, LISTENS, strict=True))
 
 
 def test_data_removed_while_learning(application, dialog, cube, pause, settle, wait):

@@ -308,7 +308,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
     def _restore_defaults(self):
         self.state.restore_defaults()
 
-    def _refresh(self, **_):
+    def _refresh(self, **changed):
         """Show what follows from the choices: what can be set, and why it cannot run."""
         state = self.state
         for side in ("bright", "dark"):
@@ -325,7 +325,9 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
                 slider.follow()  # the step may be another
                 slider.setEnabled(spin.isEnabled())
                 slider.setVisible(state.preview and (name == "high" or state.has_low))
-        self.bool_keep_overrules.setVisible(state.has_overrules)
+        if not changed or changed.keys() & {"data", "attribute"}:
+            # not at every step of a slider: the masks of a large set are large
+            self.bool_keep_overrules.setVisible(state.has_overrules)
         self.label_low.setVisible(state.has_low)
         self.value_max_rejected.setSpecialValueText(state.default_limit)
         for name, widgets in self._optional.items():

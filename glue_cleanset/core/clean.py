@@ -20,7 +20,15 @@ from .overrule import apply, work_out
 from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
 
-__all__ = ["BAD_MISMATCH", "MANY_PERCENT", "CleanCancelled", "CleanResult", "clean_image_set", "must_compile"]
+__all__ = [
+    "BAD_MISMATCH",
+    "MANY_PERCENT",
+    "CleanCancelled",
+    "CleanResult",
+    "clean_image_set",
+    "learn_model",
+    "must_compile",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -167,22 +175,18 @@ def clean_image_set(
         if words is not None:
             as_mask(name, words, image_set.shape)
 
-    def report(share):
-        if progress is not None and progress(round(1000 * share), 1000) is False:
-            raise CleanCancelled("cancelled; nothing was changed")
-
+    report = _reporter(progress)
     report(0.0)
     if must_compile():
         _log.warning("the loops are compiled, once on this machine: some ten seconds")
     # the first stages leave a core to the copy
     with ThreadPoolExecutor(1) as pool:
         copy = pool.submit(copy_frames, image_set)
-        normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
+        model = _compare_frames(image_set, settings)
+        normalization, noise = model.normalization, model.noise
         scales, offsets = normalization.scales, normalization.offsets
-        noise = fit_noise(sample, scales, offsets, image_set.gain, image_set.readnoise)
-        del sample
         report(0.1)
-        detector = Detector(image_set, SetModel(normalization, noise), settings, progress=report)
+        detector = Detector(image_set, model, settings, progress=report)
         outliers, model = detector.find(), detector.model
         del detector
         report(0.9)
@@ -217,8 +221,62 @@ def clean_image_set(
             image_set, settings, model, result.rejected, result.reference, given, restore=protect, reject=reject
         )
         result = apply(result, change, cleaned)
+        result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))
     report(1.0)
     return result
+
+
+def learn_model(image_set, settings=CleanSettings(), gain=None, readnoise=None, progress=None):
+    """What a cleaning would learn of the whole set, without cleaning it.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    settings : CleanSettings
+        Only its `normalize` has a part in this.
+    gain, readnoise : float or N floats, optional
+        [e-/ADU], [e- rms]. None = what the `ImageSet` knows, else found from the set itself.
+    progress : callable, optional
+        As for `clean_image_set`.
+
+    Returns
+    -------
+    SetModel
+        Equal to the `CleanResult.model` of a cleaning.
+
+    Raises
+    ------
+    ValueError
+        Where the set cannot be normalised.
+    CleanCancelled
+        Where `progress` returned False.
+    """
+    given = {"gain": gain, "readnoise": readnoise}
+    image_set = replace(image_set, **{name: value for name, value in given.items() if value is not None})
+    report = _reporter(progress)
+    report(0.0)
+    model = _compare_frames(image_set, settings)
+    report(0.1)
+    model = Detector(image_set, model, settings, progress=report).model
+    report(1.0)
+    return model
+
+
+def _reporter(progress):
+    """report(share): tells how much is done, 0 to 1, and raises where it is to stop."""
+
+    def report(share):
+        if progress is not None and progress(round(1000 * share), 1000) is False:
+            raise CleanCancelled("cancelled; nothing was changed")
+
+    return report
+
+
+def _compare_frames(image_set, settings):
+    """The first part of what is learned of a set: normalisation and noise."""
+    normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
+    noise = fit_noise(sample, normalization.scales, normalization.offsets, image_set.gain, image_set.readnoise)
+    return SetModel(normalization, noise)
 
 
 def _warnings(summary, noise, alone):

@@ -7,14 +7,17 @@ from glue_qt.utils import set_cursor_cm
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
+from glue_cleanset.viewer.overrule import note_overrules
 
+from .preview import PreviewPanel, ThresholdSlider
 from .state import CleanState
 from .summary import SummaryDialog
 from .worker import CleanWorker
 
 __all__ = ["CleanDialog"]
 
-LONG = 57  # letters of a box with long texts; a screen 1366 pixels wide has no room for more
+# letters of a box with long texts; a screen 1366 pixels wide has no room for more, and less beside the preview
+LONG, SHORT = 57, 30
 
 TIPS = {
     "data": "The cube that holds the frames.",
@@ -53,6 +56,12 @@ TIPS = {
     "0 = fitted to the set.",
     "normalize": "How frames of different level are brought together before they are compared.\n"
     "The repaired pixels are always on the frame's own scale.",
+    "protect": "Nothing is rejected where this subset is: a variable star, a moving object, a trail of interest.",
+    "ignore": "What this subset selects is not used at all: never rejected, never repaired, never part of what other\n"
+    "frames are compared with. For a bad column, a vignetted corner, the edge of a mosaic.",
+    "keep_overrules": "What was restored by hand in the last cleaning is not rejected again,\n"
+    "and what was rejected by hand is rejected whatever the thresholds are.",
+    "preview": "Show what these settings reject in the part of the image that is on display",
     "repair": "What a rejected pixel is replaced by.\n"
     "'zero' prepares a mean that leaves zeros out; 'none' detects only.",
     "add_noise": "Give a repaired pixel the noise that its frame would have had there, so that\n"
@@ -79,6 +88,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
     state : CleanState
     worker : CleanWorker or None
         The cleaning that runs.
+    preview : PreviewPanel
+        Shown where ``state.preview`` is True.
     summary : SummaryDialog or None
         Shown after a cleaning.
     """
@@ -100,6 +111,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         for combo in self._form.findChildren(QtWidgets.QComboBox):
             # the list is wide enough for its longest text, where the box is not
             combo.view().setMinimumWidth(combo.view().sizeHintForColumn(0) + 24)
+        self.state.add_callback("preview", self._fold)
         for name, box in self._output_boxes.items():
             box.toggled.connect(lambda checked, name=name: self._choose_output(name, checked))
         self.state.add_global_callback(self._refresh)
@@ -114,7 +126,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         columns.setContentsMargins(0, 0, 0, 0)
         columns.setSpacing(12)
         for boxes in (
-            (self._build_data(), self._build_detection()),
+            (self._build_data(), self._build_detection(), self._build_regions()),
             (self._build_noise(), self._build_repair(), self._build_outputs()),
         ):
             column = QtWidgets.QVBoxLayout()
@@ -134,7 +146,10 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.button_run = QtWidgets.QPushButton("Clean")
         self.button_run.setDefault(True)
         self.button_cancel = QtWidgets.QPushButton("Close")
-        for button in (self.button_defaults, self.button_cancel):
+        self.bool_preview = QtWidgets.QPushButton("Preview")
+        self.bool_preview.setCheckable(True)
+        self.bool_preview.setToolTip(TIPS["preview"])
+        for button in (self.button_defaults, self.button_cancel, self.bool_preview):
             button.setAutoDefault(False)
         self.button_defaults.clicked.connect(self._restore_defaults)
         self.button_run.clicked.connect(self.run)
@@ -143,11 +158,20 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         buttons.addWidget(self.button_defaults)
         buttons.addWidget(self.progress, 1)
         buttons.addStretch()
+        buttons.addWidget(self.bool_preview)
         buttons.addWidget(self.button_run)
         buttons.addWidget(self.button_cancel)
 
+        self.preview = PreviewPanel(self.session, self.state)
+        self.preview.rested.connect(self._end_leaving)
+        self.preview.hide()
+        top = QtWidgets.QHBoxLayout()
+        top.setSpacing(12)
+        top.addWidget(self._form, 2)
+        top.addWidget(self.preview, 1)
+
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addWidget(self._form)
+        layout.addLayout(top)
         layout.addWidget(self.message)
         layout.addLayout(buttons)
         self.progress.hide()
@@ -181,11 +205,13 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         ):
             label = QtWidgets.QLabel(text)
             label.setToolTip(TIPS[name])
+            label.setWordWrap(True)
             setattr(self, f"label_{name}", label)
             grid.addWidget(label, 0, column)
             grid.setColumnStretch(column, 1)
-        for row, side in enumerate(("bright", "dark"), start=1):
-            check = QtWidgets.QCheckBox(f"{side} outliers")
+        self._sliders = {}
+        for row, side in ((1, "bright"), (3, "dark")):
+            check = QtWidgets.QCheckBox(f"Reject {side} outliers")
             check.setToolTip(TIPS[side])
             setattr(self, f"bool_{side}", check)
             grid.addWidget(check, row, 0)
@@ -193,7 +219,9 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
                 spin = _spin(TIPS[name], decimals=2, step=0.5, largest=1e6, suffix=" sigma")
                 setattr(self, f"value_{name}_{side}", spin)
                 grid.addWidget(spin, row, column)
-        form.addRow("Reject", grid)
+                self._sliders[name, side] = slider = ThresholdSlider(spin)
+                grid.addWidget(slider, row + 1, column)
+        form.addRow(grid)
 
         self.combosel_centre = _combo(TIPS["centre"])
         self._add_optional(form, "Clip about the", self.combosel_centre, "centre")
@@ -212,6 +240,17 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         form.addRow("Leave at every pixel at least", self.value_min_frames)
         return box
 
+    def _build_regions(self):
+        box, form = _group("Regions")
+        for name, text in (("protect", "Protect (reject nothing)"), ("ignore", "Ignore (use nothing)")):
+            combo = _combo(TIPS[name])
+            setattr(self, f"combosel_{name}", combo)
+            form.addRow(text, combo)
+        self.bool_keep_overrules = QtWidgets.QCheckBox("Keep my overrules of the last cleaning")
+        self.bool_keep_overrules.setToolTip(TIPS["keep_overrules"])
+        form.addRow(self.bool_keep_overrules)
+        return box
+
     def _add_optional(self, form, text, field, name):
         form.addRow(text, field)
         self._optional[name] = form.labelForField(field), field
@@ -226,7 +265,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         for text, spin in (("Gain", self.value_gain), ("Read noise", self.value_readnoise)):
             row.addWidget(QtWidgets.QLabel(text))
             row.addWidget(spin, 1)
-        form.addRow("", row)
+        form.addRow(row)
         self.combosel_normalize = _combo(TIPS["normalize"], LONG)
         form.addRow("Normalise", self.combosel_normalize)
         return box
@@ -257,6 +296,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self._output_boxes = {}
         for name, text in OUTPUTS.items():
             self._output_boxes[name] = check = QtWidgets.QCheckBox(text)
+            check.setToolTip(text)
             layout.addWidget(check)
         return box
 
@@ -269,7 +309,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
     def _restore_defaults(self):
         self.state.restore_defaults()
 
-    def _refresh(self, **_):
+    def _refresh(self, **changed):
         """Show what follows from the choices: what can be set, and why it cannot run."""
         state = self.state
         for side in ("bright", "dark"):
@@ -281,6 +321,14 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             high.setSingleStep(0.5 if state.high_unit == "sigma" else 0.05)
             low.setEnabled(on and state.has_low)
             low.setVisible(state.has_low)
+            for name, spin in (("high", high), ("low", low)):
+                slider = self._sliders[name, side]
+                slider.follow()  # the step may be another
+                slider.setEnabled(spin.isEnabled())
+                slider.setVisible(state.preview and (name == "high" or state.has_low))
+        if not changed or changed.keys() & {"data", "attribute"}:
+            # not at every step of a slider: the masks of a large set are large
+            self.bool_keep_overrules.setVisible(state.has_overrules)
         self.label_low.setVisible(state.has_low)
         self.value_max_rejected.setSpecialValueText(state.default_limit)
         for name, widgets in self._optional.items():
@@ -298,6 +346,25 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         problem = state.problem()
         self._say(problem, bad=True)
         self.button_run.setEnabled(not problem)
+
+    def _fold(self, shown):
+        """Fold the preview out to the right, or in; the window stays on the screen."""
+        for combo in self._form.findChildren(QtWidgets.QComboBox):
+            combo.setMinimumWidth(SHORT * combo.fontMetrics().averageCharWidth() if shown else 0)
+        for name, box in self._output_boxes.items():
+            box.setText(OUTPUTS[name].split(",")[0].split(":")[0] if shown else OUTPUTS[name])
+        self.preview.setVisible(shown)
+        self._refresh()
+        for widget in (*self.findChildren(QtWidgets.QGroupBox), self._form, self.preview, self):
+            widget.layout().activate()  # from the inside out, else the window grows before it shrinks
+        least, wanted = self.minimumSizeHint(), self.sizeHint()
+        screen = (self.parent() or self).screen().availableGeometry()
+        self.resize(max(least.width(), min(wanted.width(), screen.width())), max(least.height(), wanted.height()))
+        self.move(max(screen.left(), min(self.x(), screen.right() - self.width())), self.y())
+        if shown:
+            self.preview.start()
+        else:
+            self.preview.stop()
 
     def _say(self, text, bad=False):
         self.message.setStyleSheet("color: #c0392b; font-weight: bold" if bad else "")
@@ -330,6 +397,11 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
     def _show_running(self, running):
         self._form.setEnabled(not running)
+        self.preview.setEnabled(not running)
+        if running:
+            self.preview.stop()
+        elif self.state.preview:
+            self.preview.start()
         self.button_run.setEnabled(not running)
         self.button_defaults.setVisible(not running)
         self.progress.setVisible(running)
@@ -358,7 +430,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.worker.wait()
         self.worker, job, self._job = None, self._job, None
         if self._leaving:
-            self.done(0)
+            self._end_leaving()
             return None
         self._show_running(False)
         return job
@@ -399,6 +471,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self.session.command_stack.undo()
             self._say(f"The result could not be added: {error}\nNothing was changed.", bad=True)
             return
+        # the next cleaning may keep them too
+        note_overrules(command.attached, job.restored, job.reject)
         self.summary = SummaryDialog(self.session, command.attached, result, registration=warning, parent=self.parent())
         self.summary.show()
         self.close()
@@ -411,17 +485,28 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             worker, self.worker, self._job = self.worker, None, None
             worker.cancel()
             worker.wait()
+        self.preview.let_go()
         self.session.hub.unsubscribe_all(self)
         self.state.let_go(self.session.hub)
 
     def _leave(self):
-        """Go out of sight and end with the run: a stage that cannot be cancelled must not stop glue."""
+        """Go out of sight and end with the threads: a stage that cannot be cancelled must not stop glue."""
         self._leaving = True
-        self.worker.cancel()
+        if self.running:
+            self.worker.cancel()
+        self.preview.stop()
         self.hide()
 
+    def _end_leaving(self):
+        if self._leaving and not self._busy:
+            self.done(0)
+
+    @property
+    def _busy(self):
+        return self.running or self.preview.busy
+
     def closeEvent(self, event):
-        if self.running:
+        if self._busy:
             event.ignore()
             self._leave()
         else:
@@ -430,7 +515,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             super().closeEvent(event)
 
     def done(self, code):
-        if self.running:
+        if self._busy:
             self._leave()
             return
         self._let_go()

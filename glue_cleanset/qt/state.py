@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from echo import CallbackProperty, SelectionCallbackProperty, delay_callback
 from glue.core import Data
 from glue.core.component_id import ComponentID
 from glue.core.data_combo_helper import ComponentIDComboHelper, ManualDataComboHelper
+from glue.core.hub import HubListener
+from glue.core.message import SubsetCreateMessage, SubsetDeleteMessage, SubsetUpdateMessage
 from glue.core.state_objects import State
 
 from glue_cleanset.core.imageset import ImageSet, per_frame
 from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
-from glue_cleanset.viewer.attach import OUTPUTS
+from glue_cleanset.viewer.attach import OUTPUTS, find_attached
+from glue_cleanset.viewer.overrule import find_overrules
+from glue_cleanset.viewer.regions import selected_pixels
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
 
 __all__ = ["NOISES", "CleanJob", "CleanState"]
@@ -45,6 +50,16 @@ class CleanJob:
     axis: int
     outputs: tuple[str, ...]
     images: list[Data] | None
+    protect: np.ndarray | None = None  # (N, ny, nx) bool: never rejected
+    ignore: np.ndarray | None = None  # (N, ny, nx) bool: not used at all
+    reject: np.ndarray | None = None  # (N, ny, nx) bool: rejected by hand in the last cleaning, and again
+    restored: np.ndarray | None = None  # (N, ny, nx) bool: the part of `protect` that was restored then
+
+    @property
+    def mask(self):
+        """What is not used: `ignore` and what the frames mask themselves; None where nothing is ignored."""
+        own = self.image_set.mask
+        return self.ignore if own is None or self.ignore is None else own | self.ignore
 
 
 class CleanState(State):
@@ -82,6 +97,10 @@ class CleanState(State):
     gain = CallbackProperty(docstring="Gain [e-/ADU]; 0 = fitted")
     readnoise = CallbackProperty(docstring="Read noise [e-]; 0 = fitted")
 
+    protect = SelectionCallbackProperty(docstring="The subset group where nothing is rejected, or None")
+    ignore = SelectionCallbackProperty(docstring="The subset group whose pixels are not used at all, or None")
+    keep_overrules = CallbackProperty(docstring="Whether what a person overruled in the last cleaning stays so")
+
     normalize = SelectionCallbackProperty(docstring="One of NORMALIZATIONS")
     repair = SelectionCallbackProperty(docstring="One of REPAIRS")
     constant = CallbackProperty(docstring="The value written by repair 'constant'")
@@ -90,8 +109,12 @@ class CleanState(State):
 
     outputs = CallbackProperty(docstring="The chosen OUTPUTS")
 
+    preview = CallbackProperty(False, docstring="Whether the preview is shown")
+    preview_frame = CallbackProperty(1, docstring="The frame (1 ... N) that the preview shows")
+
     def __init__(self, data_collection, data=None, images=None):
         super().__init__()
+        self._collection = data_collection
         self.images = list(images) if images else None
         for name, texts in (
             ("detection", DETECTIONS),
@@ -104,6 +127,7 @@ class CleanState(State):
             choice.set_display_func(self, lambda option, texts=texts: f"{option}: {texts[option]}")
             choice.set_choices(self, list(texts))
         CleanState.axis.set_display_func(self, self._describe_axis)
+        self._regions_helper = _SubsetGroupChoices(self, ("protect", "ignore"), data_collection)
         self.restore_defaults()
         self.add_callback("detection", self._use_default_thresholds)
 
@@ -134,10 +158,12 @@ class CleanState(State):
             self.noise = "set"
             self.gain = self.readnoise = 0.0
             self.outputs = tuple(OUTPUTS)
+            self.protect = self.ignore = None
+            self.keep_overrules = True
 
     def let_go(self, hub):
         """Follow the session no more, and tell nobody of changes."""
-        for helper in (self._data_helper, self._attribute_helper):
+        for helper in (self._data_helper, self._attribute_helper, self._regions_helper):
             hub.unsubscribe_all(helper)
         self.clear_callbacks()
 
@@ -161,6 +187,21 @@ class CleanState(State):
     def has_low(self):
         """Whether the chosen detection uses the threshold beside a stronger pixel."""
         return CleanSettings(detection=self.detection).low is not None
+
+    @property
+    def has_overrules(self):
+        """Whether the last cleaning of what is chosen was overruled somewhere."""
+        return any(mask is not None for mask in self._overrules())
+
+    def _overrules(self):
+        if self.images or self.data is None or self.attribute is None:
+            return None, None
+        found = [
+            attached
+            for attached in find_attached(self._collection, self.data)
+            if attached.cube is self.data and attached.source is self.attribute and attached.axis == self.axis
+        ]
+        return find_overrules(found[-1]) if found else (None, None)
 
     def uses(self, name):
         """Whether the chosen detection or repair uses this setting."""
@@ -234,8 +275,13 @@ class CleanState(State):
             per_frame(name, getattr(self, name) or None, 1)
         return self.gain or None, self.readnoise or None
 
-    def prepare(self):
+    def prepare(self, known=None):
         """The choices as a `CleanJob`.
+
+        Parameters
+        ----------
+        known : dict, optional
+            Keeps what was read for one call and serves the next, while data and subsets stay as they are.
 
         Raises
         ------
@@ -243,18 +289,29 @@ class CleanState(State):
             Where the choices or the frames cannot be used; nothing in the session has changed.
         """
         self._check()
-        if self.images:
-            attributes = [_same_attribute(image, self.attribute) for image in self.images]
-            data = stack_images(self.images, attributes)
-            attribute, axis = data.main_components[0], 0
-        else:
-            data, attribute, axis = self.data, self.attribute, self.axis
+        known = {} if known is None else known
+        what = (*(image.uuid for image in self.images or [self.data]), self.attribute.uuid, self.axis)
+
+        def once(key, function, *args, **options):
+            if (what, key) not in known:
+                known[what, key] = function(*args, **options)
+            return known[what, key]
+
+        data, attribute, axis = once("cube", self._cube)
         gain, readnoise = self._given_noise(data)
-        image_set = image_set_from_cube(data, attribute, axis=axis)
+        image_set = once("frames", image_set_from_cube, data, attribute, axis=axis)
         if self.normalize == "exptime" and image_set.exptime is None:
             raise ValueError(
                 f"The exposure times of '{data.label}' are not known; choose another normalisation than 'exptime'."
             )
+        protect, ignore = (
+            None if group is None else once(group, selected_pixels, group, data, axis, self.images)
+            for group in (self.protect, self.ignore)
+        )
+        restored = reject = None
+        if self.keep_overrules:
+            restored, reject = once("overrules", self._overrules)
+            protect = restored if protect is None else protect if restored is None else protect | restored
         return CleanJob(
             image_set=image_set,
             settings=self.settings(),
@@ -265,7 +322,18 @@ class CleanState(State):
             axis=axis,
             outputs=self.chosen_outputs(),
             images=self.images,
+            protect=protect,
+            ignore=ignore,
+            reject=reject,
+            restored=restored,
         )
+
+    def _cube(self):
+        if not self.images:
+            return self.data, self.attribute, self.axis
+        attributes = [_same_attribute(image, self.attribute) for image in self.images]
+        data = stack_images(self.images, attributes)
+        return data, data.main_components[0], 0
 
     def _use_default_thresholds(self, *_):
         settings, noise = CleanSettings(detection=self.detection), CleanSettings()
@@ -283,6 +351,26 @@ class CleanState(State):
         n = self.data.shape[axis]
         ny, nx = (length for i, length in enumerate(self.data.shape) if i != axis)
         return f"axis {axis}: {n} frame{'s' if n > 1 else ''} of {nx} x {ny} pixels"
+
+
+class _SubsetGroupChoices(HubListener):
+    """Keeps the subset groups of a session, and None, as the choices of some properties of a state."""
+
+    def __init__(self, state, names, collection):
+        self._properties = [getattr(type(state), name) for name in names]
+        self._state, self._collection = state, collection
+        for choice in self._properties:
+            choice.set_display_func(state, lambda group: "none" if group is None else group.label)
+        self._refresh()
+        collection.hub.subscribe(self, SubsetCreateMessage, handler=self._refresh)
+        collection.hub.subscribe(self, SubsetDeleteMessage, handler=self._refresh)
+        collection.hub.subscribe(
+            self, SubsetUpdateMessage, handler=self._refresh, filter=lambda message: message.attribute == "label"
+        )
+
+    def _refresh(self, *_):
+        for choice in self._properties:
+            choice.set_choices(self._state, [None, *self._collection.subset_groups])
 
 
 def _same_attribute(image, attribute):

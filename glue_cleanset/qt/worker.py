@@ -37,12 +37,14 @@ class CleanWorker(Worker):
             job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
         )
         text = "Compiling, this first time only: some ten seconds…" if must_compile() else "Cleaning…"
+        masks = {"mask": job.mask, "protect": job.protect, "reject": job.reject}
         result = clean_image_set(
             job.image_set,
             job.settings,
             gain=job.gain,
             readnoise=job.readnoise,
             progress=self._reporter(text, COMPARED, 1000),
+            **{name: mask for name, mask in masks.items() if mask is not None},
         )
         return result, warning
 

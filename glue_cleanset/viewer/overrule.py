@@ -4,13 +4,13 @@ import numpy as np
 from glue.core.command import Command
 from glue.core.component import Component
 from glue.core.decorators import clear_cache
-from glue.core.exceptions import IncompatibleAttribute
 from glue.core.link_helpers import LinkCollection
 from glue.core.message import NumericalDataChangedMessage
-from glue.core.subset import CompositeSubsetState, ElementSubsetState, MaskSubsetState
+from glue.core.subset import ElementSubsetState
 
 from .attach import events_data, find_attached, map_images
 from .links import link_parts
+from .regions import selected_pixels, subset_states
 from .sparse import pack_mask, unpack_mask
 from .stack import image_set_from_cube
 from .views import keep_frames
@@ -18,12 +18,15 @@ from .views import keep_frames
 __all__ = [
     "Overrule",
     "find_overrules",
+    "note_overrules",
     "plan_overrule",
     "reject_selected",
     "rejected_frames",
     "restore_selected",
-    "selected_pixels",
 ]
+
+# keys of the record of a cleaning
+_NOTED = ("restored", "rejected by hand")
 
 
 def restore_selected(session, subset, *, attached=None, frame=None):
@@ -84,27 +87,6 @@ def reject_selected(session, subset, frame, *, attached=None):
     return _do(session, attached, reject=mask)
 
 
-def selected_pixels(attached, subset):
-    """The pixels of the frames that a subset of any linked data selects: (N, ny, nx) bool.
-
-    Raises
-    ------
-    ValueError
-        Where the subset cannot be brought to the frames.
-    """
-    cube, state = attached.cube, subset.subset_state
-    if any(isinstance(s, MaskSubsetState) and s.mask.shape != cube.shape for s in _states(state)):
-        # glue would lay it over the frames without a look at its shape
-        raise ValueError(f"'{subset.label}' is a mask of other data than '{cube.label}'; draw it as a region.")
-    try:
-        mask = cube.get_mask(state)
-    except IncompatibleAttribute:
-        raise ValueError(
-            f"'{subset.label}' has no meaning in '{cube.label}': it selects by something that is not linked to it."
-        ) from None
-    return np.moveaxis(np.asarray(mask), attached.axis, 0)
-
-
 def rejected_frames(attached):
     """What is rejected now: (N, ny, nx) bool."""
     cube = attached.cube
@@ -120,7 +102,14 @@ def rejected_frames(attached):
 def find_overrules(attached):
     """What a person restored and rejected by hand so far: two (N, ny, nx) bool, or None where nothing."""
     shape = _frames_shape(attached)
-    return tuple(unpack_mask(attached.record.get(name), shape) for name in ("restored", "rejected by hand"))
+    return tuple(unpack_mask(attached.record.get(name), shape) for name in _NOTED)
+
+
+def note_overrules(attached, restored, rejected):
+    """Note what a cleaning took over from an earlier one, each (N, ny, nx) bool or None, as its own overrules."""
+    for name, mask in zip(_NOTED, (restored, rejected), strict=True):
+        if mask is not None:
+            attached.record[name] = pack_mask(mask)
 
 
 def plan_overrule(attached, restore=None, reject=None):
@@ -244,10 +233,8 @@ class Overrule(Command):
         after["overrules"] = [*record.get("overrules", ()), self.change.describe()]
         if record is self.attached.record:
             shape = _frames_shape(self.attached)
-            for name, taken, given in (
-                ("restored", self.change.rejected, self.change.restored),
-                ("rejected by hand", self.change.restored, self.change.rejected),
-            ):
+            restored, rejected = self.change.restored, self.change.rejected
+            for name, taken, given in zip(_NOTED, (rejected, restored), (restored, rejected), strict=True):
                 mask = unpack_mask(record.get(name), shape)
                 mask = np.zeros(shape, bool) if mask is None else mask
                 mask.reshape(-1)[given] = True
@@ -314,7 +301,7 @@ def _selection(session, subset, attached):
     error = None
     for known in found:
         try:
-            mask = selected_pixels(known, subset)
+            mask = selected_pixels(subset, known.cube, known.axis)
         except ValueError as problem:
             error = error or problem
             continue
@@ -364,7 +351,7 @@ def _set_rows(collection, events, old, new):
     place = {number: row for row, number in enumerate(wanted)}
     moved = np.array([place.get(number, -1) for number in numbers])
     for group in collection.subset_groups:
-        for state in _states(group.subset_state):
+        for state in subset_states(group.subset_state):
             if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
                 rows = moved[np.asarray(state.indices)]
                 state.indices = rows[rows >= 0]
@@ -379,14 +366,5 @@ def _set_rows(collection, events, old, new):
 def _forget_masks(collection):
     # glue forgets those of a state as a whole, but not of what it is put together from
     for group in collection.subset_groups:
-        for state in _states(group.subset_state):
+        for state in subset_states(group.subset_state):
             clear_cache(state.to_mask)
-
-
-def _states(state):
-    """A subset state, and all that it is put together from."""
-    yield state
-    if isinstance(state, CompositeSubsetState):
-        for part in (state.state1, state.state2):
-            if part is not None:
-                yield from _states(part)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glue_cleanset import CleanSettings, ImageSet, clean_image_set
+from glue_cleanset.core.clean import CleanCancelled, learn_model
 from glue_cleanset.core.inspect import preview, trace_pixel
 from glue_cleanset.core.model import SetModel
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
@@ -112,3 +113,34 @@ def test_a_pixel_outside_is_told():
     image_set, result = cleaned()
     with pytest.raises(ValueError, match="y=120, x=3 lies outside the image of 120 x 150"):
         trace_pixel(image_set, result.model, result.settings, 120, 3, np.zeros(7, bool))
+
+
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        (CleanSettings(), {}),
+        (CleanSettings(detection="sigma", normalize="offset", grow=1), {}),
+        (CleanSettings(detection="ccd"), {"gain": 1.5, "readnoise": np.full(7, 6.0)}),
+    ],
+)
+def test_what_is_learned_without_cleaning_is_what_a_cleaning_learns(settings, given):
+    image_set, _ = cleaned()
+    model = learn_model(image_set, settings, **given)
+    cleaning = clean_image_set(image_set, settings, **given)
+    assert model.to_record() == cleaning.model.to_record()
+    # the detection has no part in it: one model serves all
+    other = learn_model(image_set, CleanSettings(normalize=settings.normalize), **given)
+    assert np.array_equal(preview(image_set, other, settings, (20, 90), (10, 70)), cleaning.rejected[:, 20:90, 10:70])
+
+
+def test_learning_reports_and_can_be_stopped():
+    image_set, _ = cleaned()
+    seen = []
+    learn_model(image_set, progress=lambda done, total: seen.append(done / total))
+    assert seen[0] == 0
+    assert seen[-1] == 1
+    assert seen == sorted(seen)
+    for most in range(len(seen)):
+        left = iter(range(most))
+        with pytest.raises(CleanCancelled):
+            learn_model(image_set, progress=lambda done, total, left=left: next(left, None) is not None)

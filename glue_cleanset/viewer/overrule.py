@@ -167,6 +167,7 @@ class Overrule(Command):
 
     kwargs = ["attached", "change"]  # noqa: RUF012 as glue wants it
     _edits = None
+    _selections = ()
 
     @property
     def label(self):
@@ -264,7 +265,9 @@ class Overrule(Command):
             data.update_components(mapping)
         if here is there:
             if here is not None:
-                _set_rows(collection, here, *(self._rows if forward else self._rows[::-1]))
+                rows = self._rows if forward else self._rows[::-1]
+                # a subset that lost rows gets them back, if nobody has changed it since
+                self._selections = _set_rows(collection, here, *rows, back_to=() if forward else self._selections)
             return
         if here is not None and here in collection.data:
             collection.remove_link(
@@ -345,22 +348,34 @@ def _rows_of(data, template=None):
     return columns
 
 
-def _set_rows(collection, events, old, new):
-    """Give a table other rows; subsets that name rows keep the events they mean."""
+def _set_rows(collection, events, old, new, back_to=()):
+    """Give a table other rows; subsets that name rows keep the events they mean. Returns (state, its indices before,
+    after) of each; `back_to` is such a list, of the opposite change."""
     numbers, wanted = old["event"].data, new["event"].data
     place = {number: row for row, number in enumerate(wanted)}
     moved = np.array([place.get(number, -1) for number in numbers])
+    changed = []
     for group in collection.subset_groups:
         for state in subset_states(group.subset_state):
             if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
-                rows = moved[np.asarray(state.indices)]
-                state.indices = rows[rows >= 0]
+                before = state.indices
+                known = [was for one, was, became in back_to if one is state and became is before]
+                rows = moved[np.arange(moved.size)[_as_index(before)]]
+                state.indices = known[0] if known else rows[rows >= 0]
+                changed.append((state, before, state.indices))
     for cid in events.main_components:
         if cid.label in new:
             events._components[cid] = new[cid.label]
     events._shape = wanted.shape
     _forget_masks(collection)
     collection.hub.broadcast(NumericalDataChangedMessage(events))
+    return changed
+
+
+def _as_index(rows):
+    # an empty list is no index
+    rows = np.asarray(rows)
+    return rows if rows.size else rows.astype(int)
 
 
 def _forget_masks(collection):

@@ -12,7 +12,6 @@ from glue_qt.viewers.image import ImageViewer
 
 from glue_cleanset.core import clean, inspect
 from glue_cleanset.core.settings import DETECTIONS, CleanSettings
-from glue_cleanset.qt import state as state_module
 from glue_cleanset.qt.actions import clean_from_menu, clean_layers
 from glue_cleanset.qt.preview import ThresholdSlider
 from glue_cleanset.qt.state import CleanState
@@ -577,7 +576,7 @@ def test_overrules_of_the_last_cleaning_are_kept_if_wished(application, dialog, 
     restored[0, 5, 10] = rejected[3, 20, 20] = True
     restored[1, 2, 3] = rejected[1, 2, 3] = True  # in both: it stays
     rejected[2, :, 0] = True  # not to be used, in what follows
-    monkeypatch.setattr(state_module, "_earlier_overrules", lambda collection, data, cid: (restored, rejected))
+    monkeypatch.setattr(CleanState, "_overrules", lambda state: (restored, rejected))
     again = clean_from_menu(application.session, application.data_collection)
     state, box = again.state, again.bool_keep_overrules
     assert box.isVisible()

@@ -100,6 +100,7 @@ def test_rows_of_the_table_are_restored_and_undone(axis):
     check_whole(app, frames, a)
     for name, old in before.items():
         np.testing.assert_array_equal(values(a, name), old)
+    np.testing.assert_array_equal(selected_pixels(group, a.cube, a.axis), mask)
     for label, old in events.items():
         np.testing.assert_array_equal(a.events[label], old)
     app.redo()
@@ -339,7 +340,7 @@ class Session(RuleBasedStateMachine):
 
 
 TestSession = Session.TestCase
-TestSession.settings = hypothesis_settings(max_examples=10, stateful_step_count=8, deadline=None)
+TestSession.settings = hypothesis_settings(max_examples=25, stateful_step_count=10, deadline=None)
 
 
 def test_what_was_ignored_stays_ignored():

@@ -10,6 +10,7 @@ from glue.core.message import (
     ApplicationClosedMessage,
     ComponentsChangedMessage,
     DataCollectionMessage,
+    ExternallyDerivableComponentsChangedMessage,
     NumericalDataChangedMessage,
     SettingsChangeMessage,
 )
@@ -38,7 +39,7 @@ __all__ = ["TracePanel", "TraceTool", "open_trace"]
 INVITATION = "Move the mouse over an image of a cleaned set; click to pin a pixel."
 # room around the plot for its labels [inch]: left, right, bottom, top
 MARGINS = (0.9, 0.15, 0.45, 0.25)
-HEIGHT = 280  # [screen pixels]
+LEAST_HEIGHT, HEIGHT = 120, 260  # of the plot, and of the panel at first [screen pixels]
 # of the cross-hair [screen pixels]: half its size, and the least and most that it leaves free in the middle
 REACH, LEAST_GAP, MOST_GAP = 22, 5, 14
 
@@ -99,7 +100,7 @@ def open_trace(session):
 
 
 class TracePanel(QtWidgets.QDockWidget, HubListener):
-    """Shows the traced pixel, at the edge of glue's window; no part of sessions.
+    """Shows the traced pixel, below glue's viewers; no part of sessions.
 
     Parameters
     ----------
@@ -114,13 +115,12 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
 
     def __init__(self, session):
         super().__init__("Pixel trace", parent=session.application)
-        self.setObjectName("cleanset_pixel_trace")
+        self.setFeatures(self.DockWidgetClosable)
         self.session = session
         self.state = TraceState()
         self.shown = None
         self._tracer = self._times = None
         self._found = {}  # reference data of a viewer and what it shows -> Attached, or why there is none
-        self._marks = {}  # viewer -> its cross-hair
         self._leader = None  # the state of the viewer that the pixel was traced in, weakly
         self._build()
 
@@ -130,14 +130,17 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         self._timer.timeout.connect(self._update)
         for name in ("attached", "pixel", "frame", "pinned", "by_time", "whole_range", "message"):
             self.state.add_callback(name, self._schedule)
-        for message in (ComponentsChangedMessage, DataCollectionMessage):
+        for message in (
+            ComponentsChangedMessage,
+            DataCollectionMessage,
+            ExternallyDerivableComponentsChangedMessage,
+        ):
             session.hub.subscribe(self, message, handler=self._data_changed)
         session.hub.subscribe(self, NumericalDataChangedMessage, handler=self._values_changed)
         session.hub.subscribe(self, SettingsChangeMessage, handler=self._settings_changed)
         session.hub.subscribe(self, ApplicationClosedMessage, handler=self._application_closed)
 
-        session.application.addDockWidget(Qt.BottomDockWidgetArea, self)
-        session.application.resizeDocks([self], [HEIGHT], Qt.Vertical)
+        _put_below_viewers(self, session.application)
         self._stale = False
         self._update()
 
@@ -153,6 +156,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
             box.toggled.connect(lambda on, name=name: setattr(self.state, name, on))
             self.state.add_callback(name, box.setChecked)
         self.canvas_widget = MplWidget()
+        self.canvas_widget.setMinimumHeight(LEAST_HEIGHT)
         self.canvas = self.canvas_widget.canvas
         self.figure, self.axes = init_mpl(self.canvas.fig)
         self.axes.resizer.margins = MARGINS
@@ -222,7 +226,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
 
     def _values_changed(self, message):
         attached = self.state.attached
-        if attached is not None and message.sender in (attached.cube, attached.events):
+        if attached is not None and any(message.sender is data for data in (attached.cube, attached.events)):
             self._tracer = None
             self._schedule()
 
@@ -267,7 +271,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         """The result that a viewer shows, or why there is none."""
         state = viewer.state
         shown = tuple(getattr(layer, "attribute", None) for layer in state.layers)
-        # compared one by one, ids make subset states
+        # by identity: the comparison of two attributes is a subset state
         key = id(state.reference_data), tuple(map(id, shown))
         if self._stale:
             self._renew()
@@ -314,7 +318,8 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         else:
             frame = self.shown.strongest if state.frame is None else state.frame
             pinned = " (pinned)" if state.pinned else ""
-            words = f"{summarize(self.shown)}{pinned}\n{describe(self.shown, frame)}"
+            name = f" – {self.shown.names[frame]}" if self.shown.names else ""
+            words = f"{summarize(self.shown)}{pinned}\n{describe(self.shown, frame)}{name}"
             self.plot.show(self.shown, frame, times if state.by_time else None, state.whole_range)
         self.words.setText(words)
         self.canvas.draw()
@@ -329,18 +334,17 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
 
     def _mark(self):
         """The cross-hair in every viewer that shows the traced pixel."""
-        state, viewers = self.state, self._viewers()
-        for viewer in [viewer for viewer in self._marks if viewer not in viewers]:
-            del self._marks[viewer]  # closed, and its cross-hair with it
-        for viewer in viewers:
+        state = self.state
+        for viewer in self._viewers():
             place = None
             if self.shown is not None:
                 frame = self.shown.strongest if state.frame is None else state.frame
                 place = place_of(viewer.state, state.attached, frame, *state.pixel)
-            if place is not None and viewer not in self._marks:
-                self._marks[viewer] = _CrossHair(viewer)
-            if viewer in self._marks:
-                self._marks[viewer].put(place)
+            mark = viewer.figure.canvas.findChild(_CrossHair)
+            if mark is None and place is not None:
+                mark = _CrossHair(viewer)
+            if mark is not None:
+                mark.put(place)
 
 
 class _CrossHair(QtWidgets.QWidget):
@@ -385,6 +389,21 @@ class _CrossHair(QtWidgets.QWidget):
                 near, far = self.gap, REACH - 2
                 painter.drawLine(REACH + dx * near, REACH + dy * near, REACH + dx * far, REACH + dy * far)
         painter.end()
+
+
+def _put_below_viewers(panel, application):
+    """Only the viewers give room: a dock area would add to the height that the lists on the left need."""
+    tabs = application.tab_widget
+    beside = tabs.parent()
+    widths = beside.sizes()
+    column = QtWidgets.QSplitter(Qt.Vertical)
+    column.setChildrenCollapsible(False)
+    beside.insertWidget(beside.indexOf(tabs), column)
+    column.addWidget(tabs)
+    column.addWidget(panel)
+    beside.setSizes(widths)
+    column.setStretchFactor(0, 1)
+    column.setSizes([max(1, tabs.height() - HEIGHT), HEIGHT])
 
 
 def _is_same(one, other):

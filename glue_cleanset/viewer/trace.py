@@ -48,6 +48,8 @@ class TracedPixel:
         Of the values.
     settings : CleanSettings
         Of the cleaning.
+    names : tuple of str
+        Of the frames; empty where they have none of their own.
     """
 
     trace: object
@@ -56,6 +58,7 @@ class TracedPixel:
     pixels: np.ndarray | None = None
     unit: str = "ADU"
     settings: CleanSettings = field(default_factory=CleanSettings)
+    names: tuple = ()
 
     @property
     def strongest(self):
@@ -132,7 +135,8 @@ class Tracer:
         repaired = None
         if cleaned is not None and a.settings.repair != "none":
             repaired = np.where(rejected, cleaned.astype(float), np.nan)
-        return TracedPixel(trace, repaired, event, self._sizes(event), self.unit, a.settings)
+        names = self._image_set.names if a.axis == 0 and a.cube.meta.get(NAMES) else ()
+        return TracedPixel(trace, repaired, event, self._sizes(event), self.unit, a.settings, names)
 
     def _read(self, attribute, y, x):
         if attribute is None:

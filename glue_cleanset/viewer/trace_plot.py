@@ -79,10 +79,7 @@ class TracePlot:
             (self.band, "allowed"),
             (self.expected, "expected"),
             (self.kept, "kept"),
-            (
-                Line2D([], [], linestyle="none", marker="o", color=frame_colormap(2)(1), markeredgecolor=front),
-                "rejected",
-            ),
+            (rejected, "rejected, in the colour of its frame"),
             (self.repaired, "repaired"),
         ]
         self.legend = self.axes.legend(

@@ -316,7 +316,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         if self.shown is None:
             self.plot.clear()
         else:
-            frame = self.shown.strongest if state.frame is None else state.frame
+            frame = self._frame
             pinned = " (pinned)" if state.pinned else ""
             name = f" – {self.shown.names[frame]}" if self.shown.names else ""
             words = f"{summarize(self.shown)}{pinned}\n{describe(self.shown, frame)}{name}"
@@ -324,6 +324,10 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         self.words.setText(words)
         self.canvas.draw()
         self._mark()
+
+    @property
+    def _frame(self):
+        return self.shown.strongest if self.state.frame is None else self.state.frame
 
     def _trace(self):
         attached = self.state.attached
@@ -338,8 +342,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         for viewer in self._viewers():
             place = None
             if self.shown is not None:
-                frame = self.shown.strongest if state.frame is None else state.frame
-                place = place_of(viewer.state, state.attached, frame, *state.pixel)
+                place = place_of(viewer.state, state.attached, self._frame, *state.pixel)
             mark = viewer.figure.canvas.findChild(_CrossHair)
             if mark is None and place is not None:
                 mark = _CrossHair(viewer)

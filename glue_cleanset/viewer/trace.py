@@ -416,7 +416,7 @@ def _why_rejected(pixel, frame):
         return ""
     reasons = []
     significance = trace.significance[frame]
-    if settings.detection == "noise" and abs(significance) >= settings.low_pair[significance < 0]:
+    if settings.detection == "noise" and abs(significance) >= settings.low_pair[int(significance < 0)]:
         reasons.append("on the word of its neighbours")
     if settings.grow:
         reasons.append(f"by grow {settings.grow}")

@@ -60,6 +60,12 @@ class TraceTool(ToolbarModeBase):
         super().activate()
         open_trace(self.viewer.session).invite(self.viewer)
 
+    def deactivate(self):
+        """Leave the mouse; where another viewer of a cleaned set was clicked the tool goes there."""
+        super().deactivate()
+        if self.viewer is not None:
+            _pass_on(self.viewer)
+
     def move(self, event):
         """Trace what is under the mouse."""
         if event.inaxes is self.viewer.axes:
@@ -97,6 +103,17 @@ def open_trace(session):
     if panel.isHidden():
         panel.show()
     return panel
+
+
+def _pass_on(viewer):
+    """Switch the tool on in the viewer that has the focus: glue switches it off in the one that has lost it."""
+    application = viewer.session.application
+    panel, window = application.findChild(TracePanel), application.current_tab.activeSubWindow()
+    other = window.widget() if window is not None else None
+    if panel is None or panel.isHidden() or other is viewer or not isinstance(other, ImageViewer):
+        return
+    if other.toolbar.active_tool is None and panel.can_trace(other):
+        other.toolbar.active_tool = TraceTool.tool_id
 
 
 class TracePanel(QtWidgets.QDockWidget, HubListener):
@@ -148,6 +165,8 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         self.words = QtWidgets.QLabel(INVITATION)
         self.words.setTextInteractionFlags(Qt.TextSelectableByMouse)
         self.words.setWordWrap(True)
+        # the plot keeps its size when a pixel has one line more to tell
+        self.words.setMinimumHeight(2 * self.words.fontMetrics().lineSpacing())
         self.by_time = QtWidgets.QCheckBox("Time axis")
         self.by_time.setToolTip("Show the values against the time of their exposures; needs a date for every frame")
         self.whole_range = QtWidgets.QCheckBox("Whole range")
@@ -180,6 +199,10 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
             attached = self._attached_in(viewer)
             self.state.message = attached if isinstance(attached, str) else INVITATION
 
+    def can_trace(self, viewer):
+        """Whether a viewer shows a set that was cleaned."""
+        return not isinstance(self._attached_in(viewer), str)
+
     def look(self, viewer, x, y, click=False):
         """The mouse is at a position in an image viewer.
 
@@ -206,6 +229,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
 
     def closeEvent(self, event):
         """The tools go with the panel."""
+        self.hide()  # else the tools would go to other viewers
         for viewer in self._viewers():
             tool = viewer.toolbar.active_tool
             if isinstance(tool, TraceTool):
@@ -306,7 +330,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         state = self.state
         self.shown = None
         words = state.message or INVITATION
-        if state.pixel is not None:
+        if state.attached is not None and state.pixel is not None:
             try:
                 self._trace()
             except ValueError as error:

@@ -254,7 +254,7 @@ def test_the_mark_stays_on_its_pixel(viewer, panel, mouse, click, turn):
     viewer.state.x_min, viewer.state.x_max = 20, 60
     viewer.figure.canvas.draw()
     assert mark_of(viewer) == (30, 40)
-    viewer.state.x_min, viewer.state.x_max = 60, 100
+    viewer.state.x_max, viewer.state.x_min = 100, 60
     viewer.figure.canvas.draw()
     assert mark_of(viewer) is None
     viewer.state.x_min, viewer.state.x_max = 20, 60

@@ -92,14 +92,13 @@ def _trace_times(window, attached, moves, seed):
     from glue_qt.viewers.image import ImageViewer
     from qtpy import QtCore, QtWidgets
 
-    from glue_cleanset.qt import TRACE_TOOL
-    from glue_cleanset.qt.trace import open_trace
+    from glue_cleanset.qt.trace import TraceTool, open_trace
 
     app = QtWidgets.QApplication.instance()
     cube = attached.cube
     viewer = window.new_data_viewer(ImageViewer, data=cube)
     viewer.state.aspect = "auto"  # the whole image is in the window
-    viewer.toolbar.active_tool = TRACE_TOOL
+    viewer.toolbar.active_tool = TraceTool.tool_id
     panel = open_trace(window.session)
 
     class Painted(QtCore.QObject):

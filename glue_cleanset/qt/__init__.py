@@ -5,7 +5,6 @@ __all__ = ["register"]
 MENU_LABEL = "Clean image set…"
 LAYER_LABEL = "Clean as image set…"
 REVIEW_LABEL = "Open review layout"
-TRACE_TOOL = "cleanset:trace"
 
 
 def register():
@@ -15,9 +14,7 @@ def register():
     """
     from glue_qt.config import layer_action, menubar_plugin
     from glue_qt.utils import messagebox_on_error
-    from glue_qt.viewers.image import ImageViewer
 
-    from . import trace  # noqa: F401 its tool makes itself known to glue
     from .actions import clean_from_menu, clean_layers, review_from_menu, review_layer
 
     if not any(label == MENU_LABEL for label, _ in menubar_plugin.members):
@@ -29,6 +26,16 @@ def register():
         tip = "Original, cleaned and rejection map of a cleaned set side by side, in a new tab"
         action = layer_action(REVIEW_LABEL, tooltip=tip, single=True, data=True)
         action(messagebox_on_error("Open review layout")(review_layer))
-    if TRACE_TOOL not in ImageViewer.tools:
+    _register_tools()
+
+
+def _register_tools():
+    from glue.config import viewer_tool
+    from glue_qt.viewers.image import ImageViewer
+
+    from .trace import TraceTool
+
+    if TraceTool.tool_id not in ImageViewer.tools:
+        viewer_tool(TraceTool)
         # a list of its own: other viewers may share this one
-        ImageViewer.tools = [*ImageViewer.tools, TRACE_TOOL]
+        ImageViewer.tools = [*ImageViewer.tools, TraceTool.tool_id]

@@ -4,7 +4,7 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-from glue.config import settings, viewer_tool
+from glue.config import settings
 from glue.core.hub import HubListener
 from glue.core.message import (
     ApplicationClosedMessage,
@@ -44,16 +44,25 @@ LEAST_HEIGHT, HEIGHT = 120, 260  # of the plot, and of the panel at first [scree
 REACH, LEAST_GAP, MOST_GAP = 22, 5, 14
 
 
-@viewer_tool
 class TraceTool(ToolbarModeBase):
     """Traces the pixel under the mouse while it is active; a click pins it."""
 
-    icon = str(Path(__file__).parent / "icons" / "cleanset_trace.png")
+    icon = str(Path(__file__).parent / "icons" / "trace.png")
     tool_id = "cleanset:trace"
     action_text = "Trace pixel"
     tool_tip = "Trace a pixel through the frames of a cleaned set: its values, what was allowed, why it was rejected"
     status_tip = "MOVE over a pixel to trace it, CLICK to pin it, CLICK it again or press ESC to let it go"
     shortcut = "T"
+
+    def __init__(self, viewer, **kwargs):
+        super().__init__(viewer, **kwargs)
+        viewer.toolbar_added.connect(self._added)
+
+    def _added(self):
+        # glue's keys work only while the toolbar has the focus
+        action = self.viewer.toolbar.actions[self.tool_id]
+        action.setShortcutContext(Qt.WidgetWithChildrenShortcut)
+        self.viewer.addAction(action)
 
     def activate(self):
         """Open the panel and follow the mouse."""

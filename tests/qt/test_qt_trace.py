@@ -10,10 +10,11 @@ from qtpy import QtCore, QtGui, QtWidgets
 from qtpy.QtTest import QTest
 
 import glue_cleanset
-from glue_cleanset.qt import TRACE_TOOL
 from glue_cleanset.qt.trace import INVITATION, TracePanel, TraceTool, _CrossHair, open_trace
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.trace import describe
+
+TRACE_TOOL = TraceTool.tool_id
 
 
 def clean(application, data, result):
@@ -186,6 +187,13 @@ def test_a_click_pins_the_pixel(viewer, panel, mouse, click):
     assert not panel.state.pinned
     mouse(viewer, 5, 6)
     assert panel.state.pixel == (6, 5)
+
+
+def test_the_key_switches_the_tool(viewer, panel):
+    assert active(viewer)
+    for on in (False, True):
+        QTest.keyClick(viewer.figure.canvas, QtCore.Qt.Key_T)
+        assert active(viewer) == on
 
 
 def test_escape_frees_a_pinned_pixel(viewer, panel, mouse, click):

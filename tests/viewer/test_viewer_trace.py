@@ -14,7 +14,7 @@ from viewer_sets import attach
 
 from glue_cleanset.core.inspect import PixelTrace
 from glue_cleanset.core.settings import CleanSettings
-from glue_cleanset.viewer.attach import OUTPUTS
+from glue_cleanset.viewer.attach import OUTPUTS, RUNS, find_attached
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.stack import FACTS, NAMES, stack_images
 from glue_cleanset.viewer.trace import (
@@ -138,9 +138,11 @@ def test_a_pixel_outside_is_refused(attached):
         Tracer(attached).trace(96, 3)
 
 
-def test_a_result_without_its_noise_model_says_what_to_do(attached):
+def test_a_result_without_its_noise_model_says_what_to_do(app, attached):
+    attached.cube.meta[RUNS][0]["learned"] = None
+    (attached,) = find_attached(app.data_collection)
     with pytest.raises(ValueError, match=r"'flux' of 'field' was cleaned by a version .* clean it again"):
-        Tracer(replace(attached, learned=None))
+        Tracer(attached)
 
 
 # ---- words

@@ -160,9 +160,9 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
             ComponentsChangedMessage,
             DataCollectionMessage,
             ExternallyDerivableComponentsChangedMessage,
+            NumericalDataChangedMessage,
         ):
             session.hub.subscribe(self, message, handler=self._data_changed)
-        session.hub.subscribe(self, NumericalDataChangedMessage, handler=self._values_changed)
         session.hub.subscribe(self, SettingsChangeMessage, handler=self._settings_changed)
         session.hub.subscribe(self, ApplicationClosedMessage, handler=self._application_closed)
 
@@ -256,12 +256,6 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         # what was cleaned is looked up when all is in its place
         self._stale = True
         self._schedule()
-
-    def _values_changed(self, message):
-        attached = self.state.attached
-        if attached is not None and any(message.sender is data for data in (attached.cube, attached.events)):
-            self._tracer = None
-            self._schedule()
 
     def _settings_changed(self, _):
         self.figure.set_facecolor(settings.BACKGROUND_COLOR)

@@ -336,7 +336,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         if state.attached is not None and state.pixel is not None:
             try:
                 self._trace()
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 words = str(error)
         times = self._times if self.shown is not None else None
         self.by_time.setEnabled(self.shown is None or times is not None)

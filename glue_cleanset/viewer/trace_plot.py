@@ -137,7 +137,7 @@ class TracePlot:
         kept = ~trace.rejected
         self.kept.set_data(x[kept], trace.value[kept])
         inside = np.clip(trace.value, low, high)
-        colors = to_rgba_array([frame_colormap(n)(k + 1) for k in range(n)])
+        colors = to_rgba_array(frame_colormap(n).colors[1:])  # the first is that of no frame
         room = 0.03 * (high - low)
         for artist, here, y in (
             (self.points, inside == trace.value, trace.value),
@@ -160,7 +160,8 @@ class TracePlot:
         if self.axes.get_xlabel() != name:
             self.axes.set_xlabel(name)
             self.axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1) if whole else AutoLocator())
-        room = width / 2 + 0.01 * (x.max() - x.min())
+        # there is no frame 0 to be named
+        room = 0.5 if whole else width / 2 + 0.01 * (x.max() - x.min())
         limits = x.min() - room, x.max() + room
         if self.axes.get_xlim() != limits:
             self.axes.set_xlim(limits)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the accuracy tables and the speed tables, as markdown."""
+"""``python -m benchmarks``: the tables of accuracy, speed and response to the mouse, as markdown."""
 
 import argparse
 import os
@@ -9,10 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from glue_cleanset.core.simulate import VARIANTS
 
 from .accuracy import measure_accuracy
+from .interaction import measure_interaction
 from .real import measure_injection
 from .speed import measure_speed
 
-PARTS = ("accuracy", "real", "speed")
+PARTS = ("accuracy", "real", "speed", "interaction")
 
 
 def main(argv=None):
@@ -22,7 +23,7 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="small sets and one round; the figures mean little")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     parser.add_argument("--frames", nargs="+", type=int, metavar="N", help="numbers of frames of every variant")
-    parser.add_argument("--size", type=int, help="frames of SIZE x SIZE pixels (accuracy 1024, speed 2048)")
+    parser.add_argument("--size", type=int, help="frames of SIZE x SIZE pixels (accuracy 1024, others 2048)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated sets")
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
     args = parser.parse_args(argv)
@@ -45,6 +46,12 @@ def main(argv=None):
             _show(measure_speed(args.size or 256, 5, (5, 9), args.seed, 1, peers))
         else:
             _show(measure_speed(args.size or 2048, seed=args.seed, peers=peers))
+    if "interaction" in parts:
+        if args.quick:
+            tables = measure_interaction(args.size or 256, 5, args.seed, 10)
+        else:
+            tables = measure_interaction(args.size or 2048, seed=args.seed)
+        _show(tables or ["No glue-qt installed: interaction skipped.\n"])
 
 
 def _show(tables):

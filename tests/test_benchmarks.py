@@ -166,6 +166,15 @@ def test_command_prints_the_tables():
     assert "stcal resampled" not in methods
 
 
+def test_command_waits_for_the_panel():
+    pytest.importorskip("glue_qt")
+    done = run_command("interaction", "--quick", "--size", "96")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| pixel trace")]
+    median, most, longest = (float(cell) for cell in row.split("|")[2:5])
+    assert 0 < median <= most <= longest
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -41,8 +41,9 @@ def _register_tools():
 
     from .browse import register_keys
     from .tools import IMAGE_TOOLS, TABLE_TOOLS
+    from .trace import TraceTool
 
-    for viewer, tools in ((ImageViewer, IMAGE_TOOLS), (TableViewer, TABLE_TOOLS)):
+    for viewer, tools in ((ImageViewer, (TraceTool, *IMAGE_TOOLS)), (TableViewer, TABLE_TOOLS)):
         for tool in tools:
             if tool.tool_id not in viewer.tools:
                 viewer_tool(tool)

@@ -6,6 +6,7 @@ import numpy as np
 from echo import delay_callback
 from glue.core.hub import HubListener
 from glue.core.message import ComponentsChangedMessage
+from glue.viewers.common.utils import get_viewer_tools
 from glue_qt.viewers.image import ImageViewer
 from glue_qt.viewers.scatter import ScatterViewer
 from glue_qt.viewers.table import TableViewer
@@ -17,7 +18,8 @@ from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.views import frames_title, map_title, show_rejected_frame
 
 from .browse import sort_table
-from .tools import OverlapTool
+from .tools import IMAGE_TOOLS, OverlapTool
+from .trace import TraceTool
 
 __all__ = ["ReviewViewer", "open_review", "show_limits"]
 
@@ -128,6 +130,14 @@ class ReviewViewer(ImageViewer):
     """
 
     together = None
+    # the windows are narrow: what a review is for comes first
+    inherit_tools = False
+    tools = (
+        ["mpl:home", "mpl:zoom", "select:rectangle", "select:circle"]
+        + [tool.tool_id for tool in (TraceTool, *IMAGE_TOOLS)]
+        + [tool for tool in get_viewer_tools(ImageViewer)[0] if not tool.startswith("cleanset:")]
+    )
+    subtools = get_viewer_tools(ImageViewer)[1]
 
     def __gluestate__(self, context):
         record = super().__gluestate__(context)
@@ -146,8 +156,12 @@ class ReviewViewer(ImageViewer):
             parts = vars(context).setdefault("cleanset_reviews", {}).setdefault(name, [])
             parts.append((viewer, {key: context.object(value) for key, value in kept.items()}))
             if len(parts) == size:
-                # when the windows are in their tabs
-                QtCore.QTimer.singleShot(0, lambda: _reopen(parts))
+                # when the windows are in their tabs, if they are still open then
+                timer = QtCore.QTimer(viewer)
+                timer.setSingleShot(True)
+                timer.timeout.connect(lambda: _reopen(parts))
+                viewer.window_closed.connect(timer.stop)
+                timer.start(0)
         return viewer
 
 

@@ -2,6 +2,7 @@
 # make test   runs the whole suite
 # make lint   checks style and format
 # make benchmark   accuracy and speed beside the peers, half an hour; see benchmarks/README.md
+# make pictures   takes the pictures of README and guide anew, on a virtual screen
 # make venv   what these need: system libraries, a virtual environment in .venv, the package in it (editable)
 # make clean  removes what the others made
 # Another interpreter: make PYTHON=python3.12 test
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint benchmark venv system clean
+.PHONY: demo test lint benchmark pictures venv system clean
 
 demo: venv
 	$(BIN)/glue-cleanset demo
@@ -27,6 +28,9 @@ lint: venv
 benchmark: venv
 	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
 	$(BIN)/python -m benchmarks
+
+pictures: venv
+	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python docs/pictures.py
 
 venv: $(INSTALLED)
 

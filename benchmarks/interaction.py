@@ -44,7 +44,10 @@ def measure_interaction(size=2048, frames=FRAMES, seed=0, moves=100):
     window, attached = _open_window(simulated.frames)
     del simulated
     try:
-        times = {"pixel trace: mouse move to drawn panel": _trace_times(window, attached, moves, seed)}
+        times = {
+            "pixel trace: mouse move to drawn panel": _trace_times(window, attached, moves, seed),
+            "preview: threshold to drawn image of 512 x 512 pixels": _preview_times(window, moves, seed),
+        }
     finally:
         window.close()
     rows = [
@@ -131,6 +134,23 @@ def _trace_times(window, attached, moves, seed):
         times.append(perf_counter() - start)
         _settle(app)
     return times[1:]  # the first one looks at the whole set
+
+
+def _preview_times(window, moves, seed):
+    """From a threshold in the dialog to the painted preview [s]."""
+    from glue_cleanset.qt.actions import clean_from_menu
+
+    dialog = clean_from_menu(window.session, window.data_collection)
+    dialog.state.preview = True
+    dialog.preview.settle()
+    times = []
+    for high in np.random.default_rng(seed).uniform(3, 12, moves).round(2):
+        start = perf_counter()
+        dialog.state.high_bright = high
+        dialog.preview.settle()
+        times.append(perf_counter() - start)
+    dialog.close()
+    return times
 
 
 def _move(viewer, x, y):

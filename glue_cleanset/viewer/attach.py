@@ -14,8 +14,8 @@ from ..io.sky import locate_events
 from .colors import frame_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
-from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask
-from .stack import find_numbers, own_mask
+from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, unpack_mask
+from .stack import find_numbers, image_set_from_cube, own_mask
 
 __all__ = [
     "OUTPUTS",
@@ -92,6 +92,12 @@ class Attached:
 
         learned = self.record.get("learned")
         return None if learned is None else SetModel.from_record(learned)
+
+    def image_set(self):
+        """The frames as they were cleaned, without what was ignored: a new `ImageSet`."""
+        image_set = image_set_from_cube(self.cube, self.source, axis=self.axis)
+        ignored = unpack_mask(self.record.get("ignored"), image_set.shape)
+        return image_set if ignored is None else image_set.without(ignored)
 
     @property
     def datasets(self):

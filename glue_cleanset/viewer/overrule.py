@@ -12,7 +12,6 @@ from .attach import events_data, find_attached, map_images
 from .links import link_parts
 from .regions import selected_pixels, subset_states
 from .sparse import pack_mask, unpack_mask
-from .stack import image_set_from_cube
 from .views import keep_frames
 
 __all__ = [
@@ -135,10 +134,7 @@ def plan_overrule(attached, restore=None, reject=None):
     model = attached.model
     if model is None:
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
-    image_set = image_set_from_cube(attached.cube, attached.source, axis=attached.axis)
-    ignored = unpack_mask(attached.record.get("ignored"), image_set.shape)
-    if ignored is not None:
-        image_set = image_set.without(ignored)
+    image_set = attached.image_set()
     rejected = rejected_frames(attached)
     pixels = np.flatnonzero(rejected)
     numbers = np.zeros(0, int)

@@ -12,7 +12,7 @@ from glue.core.state_objects import State
 from ..core.settings import CleanSettings
 from .attach import RUNS, find_attached
 from .overrule import find_overrules
-from .stack import FACTS, NAMES, image_set_from_cube
+from .stack import FACTS, NAMES
 
 __all__ = [
     "TraceState",
@@ -129,7 +129,7 @@ class Tracer:
 
         a = self.attached
         if self._image_set is None:
-            self._image_set = image_set_from_cube(a.cube, a.source, a.axis)
+            self._image_set = a.image_set()
         _, ny, nx = self._image_set.shape
         if not (0 <= y < ny and 0 <= x < nx):
             raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")

@@ -1,0 +1,139 @@
+"""The pictures of README and guide, taken of the real glue on the way of a person: make pictures.
+
+    python docs/pictures.py [SET [FOLDER]]
+
+Another set, such as a directory of FITS files, into another folder. It needs a screen, which may be a virtual one.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+SIZE = (1400, 900)
+LEFT = 312  # pixels of glue's own panels, which a picture of the viewers leaves out
+
+
+def main(directory=None, docs=DOCS):
+    """Take them all."""
+    os.environ["GLUE_TESTING"] = "True"  # no question on closing
+    from glue._mpl_backend import set_mpl_backend
+
+    set_mpl_backend()
+    from glue import config
+    from glue_qt.app import GlueApplication
+    from glue_qt.utils import get_qapp
+
+    from glue_cleanset.io.demo import write_demo_set
+
+    with tempfile.TemporaryDirectory() as folder:
+        config.CFG_DIR = folder
+        get_qapp()
+        config.settings.SHOW_LARGE_DATA_WARNING = False
+        application = GlueApplication()
+        application.start(size=SIZE, block=False, maximized=False)
+        walk(application, directory or write_demo_set(Path(folder) / "asteroid_field"), Path(docs))
+        path = os.path.join(folder, "session.glu")
+        application.save_session(path)
+        application.close()
+        again = GlueApplication.restore_session(path)
+        again.start(size=SIZE, block=False, maximized=False)
+        take(again, Path(docs) / "reopened.png")
+        again.close()
+
+
+def take(widget, path, left=0):
+    """A picture of a widget as it is after all is drawn, without its left part."""
+    from glue_qt.utils import process_events
+
+    process_events(wait=1.5)
+    picture = widget.grab()
+    picture.copy(left, 0, picture.width() - left, picture.height()).save(str(path))
+
+
+def walk(application, directory, docs):
+    """Clean, review, browse, trace, overrule, clean again; a picture of each step."""
+    from glue.core.data_factories import load_data
+    from glue.core.roi import RectangularROI
+    from glue_qt.viewers.image import ImageViewer
+
+    from glue_cleanset.qt.browse import find_browser
+    from glue_cleanset.qt.tools import OverlapTool, RejectTool, RestoreTool
+    from glue_cleanset.qt.trace import open_trace
+    from glue_cleanset.viewer.browse import event_order
+
+    application.add_datasets([load_data(str(directory))])
+    dialog = open_dialog(application)
+    dialog.state.preview = True
+    dialog.preview.settle()
+    dialog.state.preview_frame = 3
+    dialog.preview.settle()
+    take(dialog, docs / "dialog.png")
+    summary = clean(dialog)
+    take(summary, docs / "summary.png")
+    attached = summary.attached
+    summary.button_review.click()
+    take(application, docs / "review.png")
+
+    viewers = [viewer for viewer in application.viewers[-1] if isinstance(viewer, ImageViewer)]
+    original, _, on_map = viewers
+    browser = find_browser(application)
+    number = event_order(attached.events)[2]
+    browser.choose(attached.events, number)
+    take(application, docs / "browse.png", LEFT)
+
+    (row,) = (attached.events["event"] == number).nonzero()[0]
+    y, x = (int(attached.events[name][row]) for name in ("y peak", "x peak"))
+    original.toolbar.active_tool = "cleanset:trace"
+    panel = open_trace(application.session)
+    panel.look(original, x, y, click=True)
+    take(application, docs / "trace.png", LEFT)
+    original.toolbar.active_tool = None
+    panel.close()
+    browser.leave()
+
+    for viewer in viewers:
+        viewer.state.reset_limits()
+    on_map.toolbar.actions[OverlapTool.tool_id].trigger()
+    take(on_map.parent(), docs / "overlap.png")
+    on_map.toolbar.actions[OverlapTool.tool_id].trigger()
+    ny, nx = attached.map.shape
+    on_map.apply_roi(RectangularROI(0.55 * nx, 0.9 * nx, 0.55 * ny, 0.9 * ny))
+    take(on_map.parent(), docs / "selected.png")
+    on_map.toolbar.actions[RestoreTool.tool_id].trigger()
+    take(on_map.parent(), docs / "restored.png")
+    original.apply_roi(RectangularROI(0.3 * nx, 0.33 * nx, 0.3 * ny, 0.33 * ny))
+    original.toolbar.actions[RejectTool.tool_id].trigger()
+    take(on_map.parent(), docs / "rejected.png")
+
+    dialog = open_dialog(application)
+    dialog.state.high_bright = dialog.state.high_dark = 8.0
+    dialog.state.preview = True
+    dialog.preview.settle()
+    take(dialog, docs / "again.png")
+    clean(dialog).close()
+
+
+def open_dialog(application):
+    """The dialog, from the menu."""
+    from glue_cleanset.qt import MENU_LABEL
+    from glue_cleanset.qt.dialog import CleanDialog
+
+    next(action for action in application._actions["plugins"] if action.text() == MENU_LABEL).trigger()
+    return next(dialog for dialog in application.findChildren(CleanDialog) if dialog.isVisible())
+
+
+def clean(dialog):
+    """Run a dialog to its end; its summary."""
+    from glue_qt.utils import process_events
+
+    dialog.run()
+    while dialog.running:
+        dialog.worker.wait(20)
+        process_events()
+    return dialog.summary
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

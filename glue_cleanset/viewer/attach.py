@@ -304,6 +304,8 @@ class AttachResult(Command):
             self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
             if self.images:
                 self._links += link_images(self.data, self.images)
+            # its arrays are in the session now; what changes there would keep a copy of them alive here
+            self.result = None
         error = None
         # the links are worked out once, at the end; glue never gets out of this block by an exception
         with collection.delay_link_manager_update():

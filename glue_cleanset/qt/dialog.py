@@ -463,6 +463,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             axis=job.axis,
             outputs=job.outputs,
             images=job.images,
+            own=True,
         )
         try:
             with set_cursor_cm(QtCore.Qt.WaitCursor):

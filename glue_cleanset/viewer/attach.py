@@ -137,12 +137,12 @@ def find_attached(collection, data=None):
     return [attached for _, attached in sorted(found, key=lambda pair: pair[0])]
 
 
-def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=()):
+def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=(), own=False):
     """Make what `AttachResult` attaches, and change nothing.
 
     Parameters
     ----------
-    data, attribute, result, axis, outputs
+    data, attribute, result, axis, outputs, own
         As for `AttachResult`.
     taken : iterable of str
         Labels of data that are in use.
@@ -179,9 +179,9 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     units = original.units
     components = []
 
-    def add(part, frames, base=None, units=""):
+    def add(part, frames, base=None, units="", own=own):
         cid = ComponentID(f"{source.label} {part}{suffix}", parent=data)
-        components.append((cid, SparseComponent(np.moveaxis(frames, 0, axis), base, units)))
+        components.append((cid, SparseComponent(np.moveaxis(frames, 0, axis), base, units, own)))
         setattr(attached, part, cid)
 
     if "cleaned" in outputs:
@@ -189,7 +189,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if "rejected" in outputs:
         add("rejected", result.rejected.view(np.uint8))
     if "event" in outputs:
-        add("event", result.event_labels())
+        add("event", result.event_labels(), own=True)
 
     facts = {
         "overrules": list(result.overrules),
@@ -207,7 +207,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         coords = None if celestial is None else SkyCoordinates(celestial)
         attached.map = Data(label=f"{data.label} rejection map{suffix}", coords=coords)
         for label, values, unit in map_images(result, units):
-            attached.map.add_component(SparseComponent(values, units=unit), label)
+            attached.map.add_component(SparseComponent(values, units=unit, own=own), label)
     events_label = f"{data.label} events{suffix}" if "events" in outputs else None
     if "events" in outputs and len(result.events):
         attached.events = events_data(data, axis, events_label, result.events)
@@ -272,6 +272,8 @@ class AttachResult(Command):
         Which of `OUTPUTS` to attach.
     images : list of glue.core.Data or None
         The images that `data` was stacked from.
+    own : bool, optional
+        Whether nobody else holds the arrays of `result`: then they are not copied before an overrule changes them.
 
     Attributes
     ----------
@@ -299,6 +301,7 @@ class AttachResult(Command):
                 axis=self.axis,
                 outputs=self.outputs,
                 taken=[data.label for data in collection],
+                own=self.extra.get("own", False),
             )
             a = self.attached
             self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
@@ -382,7 +385,7 @@ def _table_data(label, table):
             values = np.array(column)
             # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
             values = np.round(values, 6) if name in ("ra", "dec") else _rounded(values)
-            component = SparseComponent(values, units="" if column.unit is None else str(column.unit))
+            component = SparseComponent(values, units="" if column.unit is None else str(column.unit), own=True)
         data.add_component(component, name.replace("_", " "))
     # frames are counted from 1 for people, pixels of the cube from 0
     data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")

@@ -108,7 +108,7 @@ def cleaned_image_set(path, *, extension=None, files=None):
         if text:
             warnings.warn(text, stacklevel=2)
     cube = _cube(frames, _label(path, files), _LinkedCube)
-    attached, components = build_attached(cube, "image", result)
+    attached, components = build_attached(cube, "image", result, own=True)
     for cid, component in components:
         cube.add_component(component, cid)
     cube.meta[RUNS] = [attached.record]

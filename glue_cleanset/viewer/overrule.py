@@ -247,7 +247,7 @@ class Overrule(Command):
             component = data.get_component(cid) if any(cid is known for known in data.components) else None
             if component is None or not index.size:
                 continue
-            array = _writable(component)
+            array = component.writable()
             frames = np.moveaxis(array, axis, 0)
             frames[np.unravel_index(index, frames.shape)] = new if forward else old
             changed.setdefault(data, {})[cid] = array
@@ -321,13 +321,6 @@ def _do(session, attached, **masks):
     command = Overrule(attached=attached, change=plan_overrule(attached, **masks))
     session.command_stack.do(command)
     return command
-
-
-def _writable(component):
-    """The array of a component, to be written to: the one that was given to glue belongs to somebody."""
-    if not component.data.flags.writeable:
-        component._data = component.data.copy()
-    return component.data
 
 
 def _rows_of(data, template=None):

@@ -33,6 +33,8 @@ class SparseComponent(Component):
         What most of the values are equal to, once cast to their dtype; several stand for their stack along axis 0.
         None is zero.
     units : str, optional
+    own : bool
+        Whether nobody else holds the array: it is changed in place then, where values are changed.
 
     Raises
     ------
@@ -40,14 +42,22 @@ class SparseComponent(Component):
         Where the base has another shape.
     """
 
-    def __init__(self, data, base=None, units=None):
+    def __init__(self, data, base=None, units=None, own=False):
         super().__init__(data, units=units)
+        self._mine = self._data if own else None
         # what is derived has no values yet when a session is opened
         derived = any(isinstance(one, DerivedComponent) for one in (base if isinstance(base, list) else [base]))
         self._base = None if derived else base
         # glue asks for the same state several times while it saves a session
         self._states = WeakKeyDictionary()
         _check_shape(self._base, self.shape)
+
+    def writable(self):
+        """The array, to be written to; tell glue with ``data.update_components``."""
+        if self._mine is not self._data:
+            self._data = self._mine = self._data.copy()
+        self._data.flags.writeable = True
+        return self._data
 
     def __gluestate__(self, context):
         if context not in self._states:
@@ -77,7 +87,7 @@ class SparseComponent(Component):
                 data[part] = _base_values(base, part)
         index = np.cumsum(_unpack(record["steps"], _INT))
         data.reshape(-1)[index] = _unpack(record["values"], dtype)
-        return cls(data, base, record["units"])
+        return cls(data, base, record["units"], own=True)
 
 
 class SparseCategoricalComponent(CategoricalComponent):

@@ -141,7 +141,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
 
     def __init__(self, session):
         super().__init__("Pixel trace", parent=session.application)
-        self.setFeatures(self.DockWidgetClosable)
+        self.setFeatures(QtWidgets.QDockWidget.DockWidgetClosable)
         self.session = session
         self.state = TraceState()
         self.shown = None

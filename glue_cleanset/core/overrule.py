@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
+from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
 from .events import find_events, summarize
 from .imageset import ImageSet, as_mask
-from .repair import copied_dtype, repaired_values
+from .repair import REACH, copied_dtype, repaired_values
 
 __all__ = ["Overruled", "apply", "overrule", "work_out"]
 
@@ -151,7 +152,8 @@ def work_out(image_set, settings, model, rejected, reference, events, restore=No
 
     hit = np.zeros(ny * nx, bool)
     hit[columns] = True
-    again = np.flatnonzero(hit[outliers.index % (ny * nx)])
+    again = hit[outliers.index % (ny * nx)] | _beside(outliers, changed, settings, shape)
+    again = np.flatnonzero(again)
     measured = {name: getattr(outliers, name)[again] for name in ("index", "median", "mean", "missing_noise")}
     repaired = repaired_values(image_set, replace(outliers, **measured), model.normalization, settings)
     index = np.concatenate([measured["index"], changed[gone]])
@@ -166,6 +168,23 @@ def work_out(image_set, settings, model, rejected, reference, events, restore=No
         outliers.index, shape, table, image_set.names, normalization.scales, normalization.offsets, model.noise.mismatch
     )
     return Overruled(changed[gone], changed[~gone], index, values, outliers, table, summary, numbers)
+
+
+def _beside(outliers, changed, settings, shape):
+    """Which of the rejected pixels are repaired from neighbours of which some have changed."""
+    alone = np.full(outliers.index.size, settings.repair == "neighbours")
+    if settings.repair in ("median", "mean"):
+        alone = np.isnan(outliers.median)
+    where = np.flatnonzero(alone)
+    if not where.size or not changed.size:
+        return np.zeros(alone.size, bool)
+    apart = [4.0 * REACH, 1, 1]  # no pixel is the neighbour of one in another frame
+    sought, others = (
+        np.transpose(np.unravel_index(index, shape)) * apart for index in (outliers.index[where], changed)
+    )
+    distance, _ = cKDTree(others).query(sought, p=np.inf, distance_upper_bound=REACH + 0.5)
+    alone[where] = np.isfinite(distance)
+    return alone
 
 
 def _weighted_mean(detector, flags, y, x):

@@ -1,6 +1,10 @@
 """What stands in the place of a rejected pixel."""
 
 import numpy as np
+from scipy import special
+
+# how far the good neighbours of a pixel may lie
+REACH = 10
 
 __all__ = ["copied_dtype", "copy_frames", "repaired_values"]
 
@@ -46,11 +50,23 @@ def repaired_values(image_set, outliers, normalization, settings):
         return _from_neighbours(image_set, outliers.rejected, index)
     values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
     if settings.add_noise:
-        deviates = np.random.default_rng(settings.seed).standard_normal(index.size)
-        values += outliers.missing_noise * deviates
+        values += outliers.missing_noise * _deviates(index, settings.seed)
     alone = np.isnan(values)
     values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
     return values
+
+
+def _deviates(index, seed):
+    """A standard normal deviate for each pixel, the same one whatever other pixels are repaired: splitmix64 (Steele et
+    al. 2014, doi:10.1145/2714064.2660195) of seed and pixel."""
+    with np.errstate(over="ignore"):
+        x = index.astype(np.uint64) + np.uint64(seed) * np.uint64(0xD1342543DE82EF95)
+        x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        x ^= x >> np.uint64(31)
+    # the upper 53 bits, between 0 and 1
+    return special.ndtri(((x >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53)
 
 
 def _from_neighbours(image_set, rejected, index):
@@ -58,7 +74,7 @@ def _from_neighbours(image_set, rejected, index):
     values = np.full(index.size, np.nan)
     _, ny, nx = image_set.shape
     for k, (i, y, x) in enumerate(zip(*np.unravel_index(index, image_set.shape), strict=True)):
-        for reach in range(1, 11):
+        for reach in range(1, REACH + 1):
             here = (
                 i,
                 slice(max(y - reach, 0), min(y + reach + 1, ny)),

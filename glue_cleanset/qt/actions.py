@@ -140,16 +140,26 @@ def frame_on_display(application):
 
 
 def frame_in_viewer(viewer):
-    """The frame (0 ... N - 1) of a cleaned cube that an image viewer shows, and its newest cleaning; None where it
-    shows something else."""
+    """The frame (0 ... N - 1) of a cleaned cube that an image viewer shows, and its cleaning: that of the attribute on
+    display, else the newest. None where it shows something else."""
     state = getattr(viewer, "state", None)
     cube = getattr(state, "reference_data", None)
     if not is_cube(cube):
         return None
     found = find_attached(viewer.session.data_collection, cube)
-    if not found or found[-1].axis in (state.x_att.axis, state.y_att.axis):
+    found = [known for known in found if known.axis not in (state.x_att.axis, state.y_att.axis)]
+    if not found:
         return None
-    return int(state.slices[found[-1].axis]), found[-1]
+    shown = [getattr(layer, "attribute", None) for layer in state.layers if layer.visible]
+
+    def on_display(attached):
+        mine = attached.cleaned, attached.rejected, attached.event
+        return any(cid is attribute for cid in mine if cid is not None for attribute in shown)
+
+    attached = next((known for known in found[::-1] if on_display(known)), found[-1])
+    position = state.slices[attached.axis]
+    # a range of frames that the viewer has collapsed to one
+    return int(getattr(position, "center", position)), attached
 
 
 def _review(session, attached):

@@ -480,6 +480,12 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
     # ---- closing
 
+    def changeEvent(self, event):  # Qt's name
+        """Somebody may have overruled the last cleaning while the dialog was open."""
+        if event.type() == QtCore.QEvent.ActivationChange and not self._leaving:
+            self._refresh()
+        super().changeEvent(event)
+
     def _let_go(self, *_):
         """Cancel what runs and wait for its end; hear no more of the session, which outlives the widgets."""
         if self.running:

@@ -74,7 +74,8 @@ class _ImageTool(_OwnTool, HubListener):
         self._timer = QtCore.QTimer(viewer)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.refresh)
-        viewer.state.add_callback("layers", self._later)
+        for name in ("layers", "x_att", "y_att"):
+            viewer.state.add_callback(name, self._later)
         hub = viewer.session.hub
         for message in (
             DataCollectionMessage,
@@ -144,10 +145,11 @@ class _OverruleTool(_ImageTool):
     """A tool that overrules the cleaning where the current subsets are."""
 
     def needed(self):
-        return (
-            frame_in_viewer(self.viewer) is not None
-            or map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[0] is not None
-        )
+        return frame_in_viewer(self.viewer) is not None or self.mapped() is not None
+
+    def mapped(self):
+        """The cleaning whose map the viewer shows; None where it shows none."""
+        return map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[1]
 
     def activate(self):
         messagebox_on_error(self.action_text)(self.overrule)()
@@ -156,8 +158,16 @@ class _OverruleTool(_ImageTool):
         """Overrule with each of the current subsets."""
         session = self.viewer.session
         chosen = session.edit_subset_mode.edit_subset or [None]
+        errors, done = [], 0
         for subset in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
-            self.overrule_with(session, subset)
+            try:
+                self.overrule_with(session, subset)
+                done += 1
+            except ValueError as error:
+                errors.append(error)
+        # of several subsets those that select nothing are passed over
+        if not done:
+            raise errors[0]
 
     def overrule_with(self, session, subset):
         """Overrule with one subset."""
@@ -176,7 +186,7 @@ class RestoreTool(_OverruleTool):
     )
 
     def overrule_with(self, session, subset):
-        frame, attached = frame_in_viewer(self.viewer) or (None, None)
+        frame, attached = frame_in_viewer(self.viewer) or (None, self.mapped())
         restore_selected(session, subset, attached=attached, frame=frame)
 
 
@@ -193,6 +203,7 @@ class RejectTool(_OverruleTool):
 
     def overrule_with(self, session, subset):
         frame, attached = frame_in_viewer(self.viewer) or frame_on_display(session.application)
+        attached = self.mapped() or attached
         reject_selected(session, subset, frame, attached=attached)
 
 

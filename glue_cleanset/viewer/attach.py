@@ -15,13 +15,14 @@ from .colors import frame_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
 from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, unpack_mask
-from .stack import find_numbers, image_set_from_cube, own_mask
+from .stack import find_numbers, image_set_from_cube
 
 __all__ = [
     "OUTPUTS",
     "AttachResult",
     "Attached",
     "build_attached",
+    "columns_of",
     "events_data",
     "find_attached",
     "flat_viewers",
@@ -40,7 +41,7 @@ OUTPUTS = {
 # key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
 RUNS = "cleanings"
 # their codes stay the same when rows come and go
-_CATEGORIES = {"polarity": ["bright", "dark"]}
+_CATEGORIES = {"polarity": np.array(["bright", "dark"])}
 COMPONENTS = ("source", "cleaned", "rejected", "event")
 DATASETS = ("map", "events", "frames")
 
@@ -92,6 +93,13 @@ class Attached:
 
         learned = self.record.get("learned")
         return None if learned is None else SetModel.from_record(learned)
+
+    def column(self, part, label):
+        """The ComponentID that a column of the map, the events or the frames was made with, whatever it is called
+        now; None where it was removed, or there is no such part."""
+        data = getattr(self, part)
+        uuid = self.record["columns"][part].get(label)
+        return None if data is None else next((cid for cid in data.main_components if cid.uuid == uuid), None)
 
     def image_set(self):
         """The frames as they were cleaned, without what was ignored: a new `ImageSet`."""
@@ -224,21 +232,19 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "learned": None if result.model is None else result.model.to_record(),
             "overrules": list(result.overrules),
             "events label": events_label,
-            "ignored": _ignored(data, axis, result.mask),
+            "ignored": None if result.mask is None else pack_mask(result.mask),
         }
     )
     for name in (*COMPONENTS, *DATASETS):
         part = getattr(attached, name)
         attached.record[name] = None if part is None else part.uuid
+    attached.record["columns"] = {part: columns_of(getattr(attached, part)) for part in DATASETS}
     return attached, components
 
 
-def _ignored(data, axis, mask):
-    """What was ignored beside the mask that the cube has itself, packed; None where nothing."""
-    own = own_mask(data, axis)
-    if mask is None or (own is not None and np.array_equal(mask, own != 0)):
-        return None
-    return pack_mask(mask)
+def columns_of(data):
+    """The identifier of each column by its label, as plain values."""
+    return {} if data is None else {cid.label: cid.uuid for cid in data.main_components}
 
 
 def map_images(result, units):

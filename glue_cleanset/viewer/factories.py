@@ -16,7 +16,7 @@ from ..io.read import find_fits_files, frame_stem, read_image_set
 from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
-from .stack import FACTS, MASK, NAMES
+from .stack import FACTS, MASK, MASK_ID, NAMES
 
 __all__ = [
     "cleaned_image_set",
@@ -216,8 +216,8 @@ def _cube(frames, label, cls):
     cube = cls(label=label, coords=FrameCoordinates(frames.wcs))
     cube.add_component(Component(frames.frames, units=frames.unit), "image")
     if frames.mask is not None:
-        cube.add_component(Component(np.asarray(frames.mask).astype(np.uint8)), "mask")
-        cube.meta[MASK] = "mask"
+        cid = cube.add_component(Component(np.asarray(frames.mask).astype(np.uint8)), "mask")
+        cube.meta.update({MASK: "mask", MASK_ID: cid.uuid})
     # plain lists: they go into session files
     cube.meta[NAMES] = list(frames.names)
     for column, key in FACTS.items():

@@ -2,16 +2,15 @@
 
 import numpy as np
 from glue.core.command import Command
-from glue.core.component import Component
 from glue.core.decorators import clear_cache
 from glue.core.link_helpers import LinkCollection
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
-from .attach import events_data, find_attached, map_images
+from .attach import columns_of, events_data, find_attached, map_images
 from .links import link_parts
 from .regions import selected_pixels, subset_states
-from .sparse import pack_mask, unpack_mask
+from .sparse import SparseCategoricalComponent, bits_of, pack_mask, unpack_mask
 from .views import keep_frames
 
 __all__ = [
@@ -137,17 +136,27 @@ def plan_overrule(attached, restore=None, reject=None):
     image_set = attached.image_set()
     rejected = rejected_frames(attached)
     pixels = np.flatnonzero(rejected)
-    numbers = np.zeros(0, int)
     if attached.event is None:
-        pixels = pixels[:0]  # events that nobody has seen have no numbers to keep
+        # the peaks tell which event is which
+        pixels, numbers = _peaks(attached)
     else:
         labels = np.moveaxis(attached.cube.get_data(attached.event), attached.axis, 0)
         numbers = labels[np.unravel_index(pixels, labels.shape)]
-    if attached.map is None:
-        reference = np.full(image_set.shape[1:], np.nan, np.float32)
-    else:
-        reference = attached.map.get_data(attached.map.id["reference"])
+    column = attached.column("map", "reference")
+    empty = np.full(image_set.shape[1:], np.nan, np.float32)
+    reference = empty if column is None else attached.map.get_data(column)
     return work_out(image_set, attached.settings, model, rejected, reference, (pixels, numbers), restore, reject)
+
+
+def _peaks(attached):
+    """Flat index of the peak of each event of the table, ascending, and its number."""
+    columns = [attached.column("events", name) for name in ("event", "frame index", "y peak", "x peak")]
+    if any(cid is None for cid in columns):
+        return np.zeros((2, 0), int)
+    numbers, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
+    index = np.ravel_multi_index(tuple(where), _frames_shape(attached))
+    order = np.argsort(index)
+    return index[order], numbers[order]
 
 
 class Overrule(Command):
@@ -163,7 +172,10 @@ class Overrule(Command):
 
     kwargs = ["attached", "change"]  # noqa: RUF012 as glue wants it
     _edits = None
-    _selections = ()
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._kept = {}  # what a change of rows has taken from subsets and columns
 
     @property
     def label(self):
@@ -173,7 +185,7 @@ class Overrule(Command):
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
         if self._edits is None:
-            self._plan()
+            self.prepare()
         with keep_frames(getattr(session.application, "viewers", ())):
             self._apply(session, forward=True)
 
@@ -183,49 +195,71 @@ class Overrule(Command):
             with keep_frames(getattr(session.application, "viewers", ())):
                 self._apply(session, forward=False)
 
-    def _plan(self):
+    def prepare(self):
+        """Work out what is written where; changes nothing.
+
+        Raises
+        ------
+        ValueError
+            Where a part of the result lacks what it was made with.
+        """
         attached, change = self.attached, self.change
         cube, axis, outliers = attached.cube, attached.axis, change.outliers
         edits = []
 
         def edit(data, cid, axis, index, new):
-            if data is None or cid is None:
+            if cid is None:
                 return
             array = np.moveaxis(data.get_data(cid), axis, 0)
             old = array[np.unravel_index(index, array.shape)]
-            differs = ~((old == new) | ((old != old) & (new != new)))
+            new = np.asarray(new, old.dtype)
+            differs = bits_of(old) != bits_of(new)
             edits.append((data, cid, axis, index[differs], old[differs], new[differs]))
 
-        edit(cube, attached.cleaned, axis, change.index, change.values)
         both = np.concatenate([change.restored, change.rejected])
-        edit(cube, attached.rejected, axis, both, np.repeat([0, 1], [change.restored.size, change.rejected.size]))
-        if attached.event is not None:
-            numbers = np.concatenate([change.numbers, np.zeros(change.restored.size, np.int32)])
-            edit(cube, attached.event, axis, np.concatenate([outliers.index, change.restored]), numbers)
+        flags = np.repeat([0, 1], [change.restored.size, change.rejected.size])
+        numbers = np.concatenate([change.numbers, np.zeros(change.restored.size, np.int32)])
+        for cid, index, new in (
+            (attached.cleaned, change.index, change.values),
+            (attached.rejected, both, flags),
+            (attached.event, np.concatenate([outliers.index, change.restored]), numbers),
+        ):
+            edit(cube, cid, axis, index, new)
         if attached.map is not None:
             everywhere = np.arange(attached.map.size)
             for label, image, _ in map_images(outliers, ""):
-                edit(attached.map, attached.map.id[label], 0, everywhere, image.reshape(-1))
+                edit(attached.map, attached.column("map", label), 0, everywhere, image.reshape(-1))
         if attached.frames is not None:
-            rows = np.arange(len(change.summary))
             for name in ("events", "pixels", "percent"):
-                edit(attached.frames, attached.frames.id[name], 0, rows, np.asarray(change.summary[name]))
-        self._edits = edits
+                column = np.asarray(change.summary[name])
+                edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
-        self._old_events, self._new_events = attached.events, None
+        self._old_events, self._new_events, self._columns = attached.events, None, {}
+        columns = attached.record["columns"]
         if len(change.events) and attached.record["events label"] is not None:
-            self._new_events = events_data(cube, axis, attached.record["events label"], change.events)
-        if self._old_events is not None and self._new_events is not None:
-            self._rows = _rows_of(self._old_events), _rows_of(self._new_events, self._old_events)
-            self._new_events = self._old_events
+            made = events_data(cube, axis, attached.record["events label"], change.events)
+            if attached.events is None:
+                made.meta.update(next((data.meta for data in attached.datasets), {}))
+                self._new_events = made
+                columns = {**columns, "events": columns_of(made)}
+            else:
+                self._new_events = attached.events
+                self._number = attached.column("events", "event")
+                if self._number is None:
+                    raise ValueError(f"'{attached.events.label}' has lost its column 'event'; clean the set again.")
+                for new in made.main_components:
+                    cid = attached.column("events", new.label)
+                    if cid is not None:
+                        self._columns[cid] = attached.events.get_component(cid), made.get_component(new)
         self._records = [
-            (record, dict(record), self._record_after(record)) for record in (attached.record, *self._metas())
+            (record, dict(record), self._record_after(record, columns)) for record in (attached.record, *self._metas())
         ]
+        self._edits = edits
 
     def _metas(self):
         return [data.meta for data in self.attached.datasets]
 
-    def _record_after(self, record):
+    def _record_after(self, record, columns):
         after = dict(record)
         after["overrules"] = [*record.get("overrules", ()), self.change.describe()]
         if record is self.attached.record:
@@ -238,6 +272,7 @@ class Overrule(Command):
                 mask.reshape(-1)[taken] = False
                 after[name] = pack_mask(mask)
             after["events"] = None if self._new_events is None else self._new_events.uuid
+            after["columns"] = columns
         return after
 
     def _apply(self, session, forward):
@@ -261,9 +296,9 @@ class Overrule(Command):
             data.update_components(mapping)
         if here is there:
             if here is not None:
-                rows = self._rows if forward else self._rows[::-1]
-                # a subset that lost rows gets them back, if nobody has changed it since
-                self._selections = _set_rows(collection, here, *rows, back_to=() if forward else self._selections)
+                self._change_rows(collection, here, forward)
+            return
+        if self.attached.cube not in collection.data:
             return
         if here is not None and here in collection.data:
             collection.remove_link(
@@ -279,8 +314,56 @@ class Overrule(Command):
         if there is not None:
             attached = self.attached
             collection.append(there)
-            links = link_parts(attached.cube, attached.axis, attached.event, attached.map, there, attached.frames)
+            still = [data if data in collection.data else None for data in (attached.map, there, attached.frames)]
+            links = link_parts(attached.cube, attached.axis, attached.event, *still)
             collection.add_link([link for link in links if there in (link.data1, link.data2)])
+
+    def _change_rows(self, collection, events, forward):
+        """Give the table its other rows. Columns that a person has added, and subsets that name rows, keep to the
+        events they mean; what a lost row had in them comes back with it."""
+        now, then = (0, 1) if forward else (1, 0)
+        numbers, wanted = self._columns[self._number][now].data, self._columns[self._number][then].data
+        place = {number: row for row, number in enumerate(wanted)}
+        moved = np.array([place.get(number, -1) for number in numbers])
+        came = np.full(wanted.size, -1)
+        came[moved[moved >= 0]] = np.flatnonzero(moved >= 0)
+        kept, self._kept = self._kept, {}
+        for group in collection.subset_groups:
+            for state in subset_states(group.subset_state):
+                if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
+                    before = state.indices
+                    rows = moved[np.arange(moved.size)[_as_index(before)]]
+                    was, became = kept.get(state, (None, None))
+                    state.indices = was if became is before else rows[rows >= 0]
+                    self._kept[state] = before, state.indices
+        for cid in events.main_components:
+            before = events.get_component(cid)
+            if cid in self._columns:
+                after = self._columns[cid][then]
+            else:
+                was, became = kept.get(cid, (None, None))
+                after = was if became is before else _with_rows(before, came)
+                self._kept[cid] = before, after
+            events._components[cid] = after
+        events._shape = wanted.shape
+        _forget_masks(collection)
+        collection.hub.broadcast(NumericalDataChangedMessage(events))
+
+
+def _with_rows(component, rows):
+    """A column with other rows of it, -1 = a new one, which has nothing in it."""
+    values = component.labels if component.categorical else component.data
+    blank = {"f": np.nan, "c": np.nan, "M": "NaT", "m": "NaT", "U": "", "S": "", "O": ""}.get(values.dtype.kind, 0)
+    values = np.where(rows >= 0, values[rows], np.array(blank, values.dtype))
+    if component.categorical:
+        return SparseCategoricalComponent(values, units=component.units)
+    return type(component)(values, units=component.units)
+
+
+def _as_index(rows):
+    # an empty list is no index
+    rows = np.asarray(rows)
+    return rows if rows.size else rows.astype(int)
 
 
 def _frames_shape(attached):
@@ -297,6 +380,8 @@ def _selection(session, subset, attached):
     found = [attached] if attached else (find_attached(collection, own) or find_attached(collection))[::-1]
     if not found:
         raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
+    # the newest, if the subset does not speak of another
+    found.sort(key=lambda known: not _speaks_of(subset.subset_state, known))
     error = None
     for known in found:
         try:
@@ -309,6 +394,21 @@ def _selection(session, subset, attached):
     raise error or ValueError(f"'{subset.label}' selects no pixel of '{found[0].cube.label}'; draw it larger.")
 
 
+def _speaks_of(state, attached):
+    """Whether a subset state selects by a part of this very cleaning."""
+    for one in subset_states(state):
+        if isinstance(one, ElementSubsetState):
+            if any(one.data == data.uuid for data in attached.datasets):
+                return True
+            continue
+        for cid in one.attributes:
+            if any(cid is mine for mine in (attached.cleaned, attached.rejected, attached.event)):
+                return True
+            if any(cid.parent is data for data in attached.datasets):
+                return True
+    return False
+
+
 def _in_frame(mask, frame):
     if frame is None:
         return mask
@@ -318,53 +418,14 @@ def _in_frame(mask, frame):
 
 
 def _do(session, attached, **masks):
-    command = Overrule(attached=attached, change=plan_overrule(attached, **masks))
+    change = plan_overrule(attached, **masks)
+    if not change.describe():
+        raise ValueError("What is selected holds only pixels that are masked or no numbers; they are never rejected.")
+    command = Overrule(attached=attached, change=change)
+    # what cannot be done is told before it stands among what can be undone
+    command.prepare()
     session.command_stack.do(command)
     return command
-
-
-def _rows_of(data, template=None):
-    """The columns of a table by their labels; what `template` has beside them follows the number of the event."""
-    columns = {cid.label: data.get_component(cid) for cid in data.main_components}
-    if template is not None:
-        known = {number: row for row, number in enumerate(template.get_data(template.id["event"]))}
-        rows = np.array([known.get(number, -1) for number in data.get_data(data.id["event"])])
-        for cid in template.main_components:
-            if cid.label not in columns:
-                values = template.get_data(cid)
-                blank = np.nan if values.dtype.kind == "f" else np.zeros((), values.dtype)
-                columns[cid.label] = Component(np.where(rows >= 0, values[rows], blank))
-    return columns
-
-
-def _set_rows(collection, events, old, new, back_to=()):
-    """Give a table other rows; subsets that name rows keep the events they mean. Returns (state, its indices before,
-    after) of each; `back_to` is such a list, of the opposite change."""
-    numbers, wanted = old["event"].data, new["event"].data
-    place = {number: row for row, number in enumerate(wanted)}
-    moved = np.array([place.get(number, -1) for number in numbers])
-    changed = []
-    for group in collection.subset_groups:
-        for state in subset_states(group.subset_state):
-            if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
-                before = state.indices
-                known = [was for one, was, became in back_to if one is state and became is before]
-                rows = moved[np.arange(moved.size)[_as_index(before)]]
-                state.indices = known[0] if known else rows[rows >= 0]
-                changed.append((state, before, state.indices))
-    for cid in events.main_components:
-        if cid.label in new:
-            events._components[cid] = new[cid.label]
-    events._shape = wanted.shape
-    _forget_masks(collection)
-    collection.hub.broadcast(NumericalDataChangedMessage(events))
-    return changed
-
-
-def _as_index(rows):
-    # an empty list is no index
-    rows = np.asarray(rows)
-    return rows if rows.size else rows.astype(int)
 
 
 def _forget_masks(collection):

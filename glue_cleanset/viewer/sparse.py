@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from glue.core.component import CategoricalComponent, Component, DerivedComponent
 
-__all__ = ["SparseCategoricalComponent", "SparseComponent", "pack_mask", "unpack_mask"]
+__all__ = ["SparseCategoricalComponent", "SparseComponent", "bits_of", "pack_mask", "unpack_mask"]
 
 # how many values are compared or filled at a time
 _PART = 1 << 22
@@ -94,10 +94,13 @@ class SparseCategoricalComponent(CategoricalComponent):
     """Words of which a session stores each once, and a number for every row."""
 
     def __gluestate__(self, context):
-        words, codes = np.unique(self.labels, return_inverse=True)
+        words = np.asarray(self.categories).tolist()
+        # (the codes themselves may be jittered)
+        there, rows = np.unique(self.labels, return_inverse=True)
+        codes = np.array([words.index(word) for word in there.tolist()], _INT)
         return {
-            "words": words.tolist(),
-            "codes": _pack(codes.astype(_INT)),
+            "words": words,
+            "codes": _pack(codes[rows]),
             "jitter": self.jitter_method,
             "units": self.units,
         }
@@ -105,7 +108,8 @@ class SparseCategoricalComponent(CategoricalComponent):
     @classmethod
     def __setgluestate__(cls, record, context):
         codes = _unpack(record["codes"], _INT)
-        return cls(np.array(record["words"], dtype=str)[codes], jitter=record["jitter"], units=record["units"])
+        words = np.array(record["words"], dtype=str)
+        return cls(words[codes], categories=words, jitter=record["jitter"], units=record["units"])
 
 
 def pack_mask(mask):
@@ -153,14 +157,14 @@ def _differences(data, base):
             with np.errstate(invalid="ignore", over="ignore"):
                 theirs = np.ascontiguousarray(_base_values(base, part), mine.dtype).reshape(-1)
         mine = mine.reshape(-1)
-        index = np.flatnonzero(_bits(mine) != _bits(theirs))
+        index = np.flatnonzero(bits_of(mine) != bits_of(theirs))
         values.append(mine[index])
         found.append(index + part.start * math.prod(data.shape[1:]))
     return np.concatenate(found), np.concatenate(values, dtype=data.dtype)
 
 
-def _bits(values):
-    # NaN is equal to NaN, and -0 is not 0
+def bits_of(values):
+    """What tells values from each other: NaN is equal to NaN, and -0 is not 0."""
     size = values.dtype.itemsize
     return values.view(f"u{size}") if size <= 8 else values
 

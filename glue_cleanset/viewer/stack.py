@@ -15,8 +15,8 @@ __all__ = ["check_images", "header_noise", "image_set_from_cube", "own_mask", "s
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
 NAMES = "frame names"
 FACTS = {name: f"frame {name}" for name in ("gain", "readnoise", "exptime", "date", "filter")}
-# the label of the component that holds the mask, nonzero = ignore
-MASK = "mask component"
+# the label of the component that holds the mask, nonzero = ignore; and its identifier, should it be renamed
+MASK, MASK_ID = "mask component", "mask identifier"
 
 
 def image_set_from_cube(data, attribute, axis=0):
@@ -73,8 +73,11 @@ def image_set_from_cube(data, attribute, axis=0):
 
 
 def own_mask(data, axis=0):
-    """The mask that came with a cube, frames first, nonzero = ignore; None where there is none."""
-    mask_id = None if data.meta.get(MASK) is None else data.find_component_id(data.meta[MASK])
+    """The mask that came with a cube, frames first, nonzero = ignore; None where there is none (any more)."""
+    if data.meta.get(MASK) is None:
+        return None
+    found = [cid for cid in data.main_components if cid.uuid == data.meta.get(MASK_ID)]
+    mask_id = found[0] if found else data.find_component_id(data.meta[MASK])
     return None if mask_id is None else np.moveaxis(data.get_data(mask_id), axis, 0)
 
 

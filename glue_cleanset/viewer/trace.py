@@ -173,10 +173,10 @@ class Tracer:
         return preview(self._image_set, self.model, a.settings, (y, y + 1), (x, x + 1))[:, 0, 0]
 
     def _sizes(self, event):
-        events = self.attached.events
-        if event is None or events is None:
+        columns = [self.attached.column("events", name) for name in ("event", "pixels")]
+        if event is None or any(cid is None for cid in columns):
             return None
-        numbers, pixels = events.get_data(events.id["event"]), events.get_data(events.id["pixels"])
+        numbers, pixels = (self.attached.events.get_data(cid) for cid in columns)
         sizes = np.zeros(len(event), int)
         for frame in np.flatnonzero(event):
             row = np.flatnonzero(numbers == event[frame])

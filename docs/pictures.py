@@ -105,7 +105,10 @@ def walk(application, directory, docs):
     take(on_map.parent(), docs / "restored.png")
     original.apply_roi(RectangularROI(0.3 * nx, 0.33 * nx, 0.3 * ny, 0.33 * ny))
     original.toolbar.actions[RejectTool.tool_id].trigger()
+    on_map.state.x_min, on_map.state.x_max = 0.25 * nx, 0.38 * nx
+    on_map.state.y_min, on_map.state.y_max = 0.25 * ny, 0.38 * ny
     take(on_map.parent(), docs / "rejected.png")
+    on_map.state.reset_limits()
 
     dialog = open_dialog(application)
     dialog.state.high_bright = dialog.state.high_dark = 8.0

@@ -73,7 +73,7 @@ def sort_table(viewer, label, order=Qt.DescendingOrder):
 
 
 def register_keys():
-    """N and Shift+N in image viewers: next and previous event; Escape in tables: no event. Once."""
+    """N and Shift+N in image viewers: next and previous event; Escape: no event. Once."""
     from glue_qt.config import keyboard_shortcut
     from glue_qt.viewers.image import ImageViewer
     from glue_qt.viewers.table import TableViewer
@@ -84,6 +84,8 @@ def register_keys():
     for key, viewer, function in (
         (Qt.Key_N, ImageViewer, _step_by_key),
         (Qt.Key_N, ReviewViewer, _step_by_key),
+        (Qt.Key_Escape, ImageViewer, _leave_by_key),
+        (Qt.Key_Escape, ReviewViewer, _leave_by_key),
         (Qt.Key_Escape, TableViewer, _leave_by_key),
     ):
         if key not in keyboard_shortcut.members.get(viewer, {}):

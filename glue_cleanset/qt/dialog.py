@@ -18,6 +18,7 @@ __all__ = ["CleanDialog"]
 
 # letters of a box with long texts; a screen 1366 pixels wide has no room for more, and less beside the preview
 LONG, SHORT = 57, 30
+BESIDE = 920  # pixels across with the preview
 
 TIPS = {
     "data": "The cube that holds the frames.",
@@ -125,13 +126,18 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         columns = QtWidgets.QHBoxLayout(self._form)
         columns.setContentsMargins(0, 0, 0, 0)
         columns.setSpacing(12)
+        self.preview = PreviewPanel(self.session, self.state)
+        self.preview.rested.connect(self._end_leaving)
+        self.preview.hide()
+        # what has no part in what is rejected makes room for the preview
+        self._aside = self._build_repair(), self._build_outputs()
         for boxes in (
             (self._build_data(), self._build_detection(), self._build_regions()),
-            (self._build_noise(), self._build_repair(), self._build_outputs()),
+            (self._build_noise(), *self._aside, self.preview),
         ):
             column = QtWidgets.QVBoxLayout()
             for box in boxes:
-                column.addWidget(box)
+                column.addWidget(box, 100 if box is self.preview else 0)
             column.addStretch(1)
             columns.addLayout(column, 1)
 
@@ -162,16 +168,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         buttons.addWidget(self.button_run)
         buttons.addWidget(self.button_cancel)
 
-        self.preview = PreviewPanel(self.session, self.state)
-        self.preview.rested.connect(self._end_leaving)
-        self.preview.hide()
-        top = QtWidgets.QHBoxLayout()
-        top.setSpacing(12)
-        top.addWidget(self._form, 2)
-        top.addWidget(self.preview, 1)
-
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addLayout(top)
+        layout.addWidget(self._form)
         layout.addWidget(self.message)
         layout.addLayout(buttons)
         self.progress.hide()
@@ -348,18 +346,20 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.button_run.setEnabled(not problem)
 
     def _fold(self, shown):
-        """Fold the preview out to the right, or in; the window stays on the screen."""
+        """Show the preview in the place of what has no part in it, or that again; the window stays on the screen."""
         for combo in self._form.findChildren(QtWidgets.QComboBox):
             combo.setMinimumWidth(SHORT * combo.fontMetrics().averageCharWidth() if shown else 0)
-        for name, box in self._output_boxes.items():
-            box.setText(OUTPUTS[name].split(",")[0].split(":")[0] if shown else OUTPUTS[name])
+        for box in self._aside:
+            box.setVisible(not shown)
         self.preview.setVisible(shown)
         self._refresh()
         for widget in (*self.findChildren(QtWidgets.QGroupBox), self._form, self.preview, self):
             widget.layout().activate()  # from the inside out, else the window grows before it shrinks
         least, wanted = self.minimumSizeHint(), self.sizeHint()
         screen = (self.parent() or self).screen().availableGeometry()
-        self.resize(max(least.width(), min(wanted.width(), screen.width())), max(least.height(), wanted.height()))
+        # beside the preview the viewers are looked at
+        width = min(wanted.width(), BESIDE if shown else screen.width())
+        self.resize(max(least.width(), width), max(least.height(), wanted.height()))
         self.move(max(screen.left(), min(self.x(), screen.right() - self.width())), self.y())
         if shown:
             self.preview.start()
@@ -483,7 +483,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
     def changeEvent(self, event):  # Qt's name
         """Somebody may have overruled the last cleaning while the dialog was open."""
         if event.type() == QtCore.QEvent.ActivationChange and not self._leaving:
-            self._refresh()
+            self.bool_keep_overrules.setVisible(self.state.has_overrules)
         super().changeEvent(event)
 
     def _let_go(self, *_):

@@ -139,7 +139,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         row.addWidget(self.value_frame)
         row.addWidget(self.slider_frame, 1)
 
-        figure = Figure(figsize=(3.6, 4.4), facecolor="none")
+        figure = Figure(figsize=(3.6, 3.7), facecolor="none")
         self.canvas = FigureCanvasQTAgg(figure)
         self.canvas.setMinimumSize(330, 330)
         self.canvas.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)
@@ -148,7 +148,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self._bar_axes.set_facecolor("none")
         for axes in (self._axes, self._bar_axes):
             axes.set_visible(False)  # until there is something to show
-        self._image = self._marks = self._bars = None
+        self._image = self._marks = self._bars = self._bar_part = None
 
         self.text = QtWidgets.QLabel()
         self.text.setWordWrap(True)
@@ -397,7 +397,12 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         for k, (bar, height) in enumerate(zip(self._bars, percent, strict=True)):
             bar.set_height(height)
             bar.set_edgecolor("black" if k == frame else "none")
-        self._bar_axes.set_ylim(0, 1.15 * max(percent.max(), 1e-3))
+        # bars that shrink are seen to shrink
+        highest = max(1.15 * percent.max(), 1e-3)
+        self._bar_axes.set_ylim(
+            0, highest if self._bar_part != self.part else max(highest, self._bar_axes.get_ylim()[1])
+        )
+        self._bar_part = self.part
         self._fade(1)
         self._say(self.describe())
         self.canvas.draw()

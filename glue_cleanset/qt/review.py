@@ -7,6 +7,7 @@ from echo import delay_callback
 from glue.core.hub import HubListener
 from glue.core.message import ComponentsChangedMessage
 from glue.viewers.common.utils import get_viewer_tools
+from glue_qt.utils import set_cursor_cm
 from glue_qt.viewers.image import ImageViewer
 from glue_qt.viewers.scatter import ScatterViewer
 from glue_qt.viewers.table import TableViewer
@@ -29,6 +30,7 @@ SKY_MARGINS = (0.75, 0.12, 0.35, 0.12)
 LEAST_HEIGHT, LEAST_TABLE, LEAST_COLUMN = 300, 180, 40  # [screen pixels]
 SAMPLE = 1_000_000
 PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
+PLOT_COLOR = "#3b8ec8"  # seen on light and on dark
 MANY_FRAMES = 60  # whose markers would touch each other
 # of the width: the events have the most columns
 LOWER_WIDTHS = (9, 6, 5)
@@ -60,12 +62,18 @@ def open_review(session, attached):
         Where the result is not in the session any more.
     """
     _check_present(session, attached)
+    with set_cursor_cm(QtCore.Qt.WaitCursor):
+        return _open_review(session, attached)
+
+
+def _open_review(session, attached):
     application, cube = session.application, attached.cube
     n_frames = cube.shape[attached.axis]
     y, x = (cube.pixel_component_ids[i] for i in range(3) if i != attached.axis)
 
+    size = application.size()
     application.new_tab()
-    application.tab_bar.setTabText(application.tab_count - 1, f"Review of {cube.label}")
+    application.tab_bar.setTabText(application.tab_count - 1, f"Review{attached.suffix} of {cube.label}")
     viewers = []
     limits = show_limits(cube, attached.source if attached.cleaned is None else attached.cleaned)
     for attribute in (attached.source, attached.cleaned):
@@ -86,6 +94,10 @@ def open_review(session, attached):
         lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
         lower.append(_plot(application, attached.frames))
     _arrange(lower, attached)
+    # glue's panels want more room for a moment
+    QtWidgets.QApplication.processEvents()
+    if not application.isMaximized():
+        application.resize(size)
     _tile(application, viewers, lower, cube.shape[y.axis] / cube.shape[x.axis])
     _couple(viewers, attached)
     application.current_tab.setActiveSubWindow(viewers[0].parent())
@@ -231,6 +243,7 @@ def _plot(application, frames):
     state = viewer.state
     state.x_att, state.y_att = frames.id["frame"], frames.id["percent"]
     layer = state.layers[0]
+    layer.color = PLOT_COLOR
     layer.size, layer.alpha, layer.line_visible = (6 if number.size <= MANY_FRAMES else 3), 1.0, True
     with delay_callback(state, *LIMITS):
         state.x_min, state.x_max = 0.5, float(number.max()) + 0.5
@@ -301,6 +314,8 @@ def _fit_columns(viewer):
     """Columns as wide as their headings and numbers need, so that many are seen."""
     table = viewer.ui.table
     table.horizontalHeader().setMinimumSectionSize(LEAST_COLUMN)
+    # the rows in view are enough: of each row asked for, glue works out the masks of all subsets
+    table.horizontalHeader().setResizeContentsPrecision(0)
     for column in range(table.model().columnCount()):
         needed = max(table.sizeHintForColumn(column), table.horizontalHeader().sectionSizeHint(column))
         table.setColumnWidth(column, needed)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from glue.core.hub import HubListener
 from glue.core.message import (
     ComponentsChangedMessage,
@@ -12,8 +13,9 @@ from glue.viewers.common.tool import Tool
 from glue_qt.utils import messagebox_on_error
 from qtpy import QtCore
 
+from glue_cleanset.viewer.browse import attached_of
 from glue_cleanset.viewer.legend import FrameLegend
-from glue_cleanset.viewer.overrule import reject_selected, restore_selected
+from glue_cleanset.viewer.overrule import reject_selected, restore_event, restore_selected
 from glue_cleanset.viewer.views import blink, blinking_layer, map_layer, switch_map
 
 from .actions import frame_in_viewer, frame_on_display
@@ -27,6 +29,7 @@ __all__ = [
     "OverlapTool",
     "PreviousEventTool",
     "RejectTool",
+    "RestoreEventTool",
     "RestoreTool",
     "icon_path",
 ]
@@ -157,17 +160,19 @@ class _OverruleTool(_ImageTool):
     def overrule(self):
         """Overrule with each of the current subsets."""
         session = self.viewer.session
-        chosen = session.edit_subset_mode.edit_subset or [None]
-        errors, done = [], 0
+        groups = session.data_collection.subset_groups
+        # a click on an image leaves no subset active; where there is only one it is meant
+        chosen = session.edit_subset_mode.edit_subset or (list(groups) if len(groups) == 1 else [None])
+        errors, done = [], []
         for subset in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
             try:
-                self.overrule_with(session, subset)
-                done += 1
+                done.append(self.overrule_with(session, subset).label)
             except ValueError as error:
                 errors.append(error)
         # of several subsets those that select nothing are passed over
         if not done:
             raise errors[0]
+        self.viewer.set_status(f"{', '.join(done)}; Edit > Undo takes it back")
 
     def overrule_with(self, session, subset):
         """Overrule with one subset."""
@@ -187,7 +192,7 @@ class RestoreTool(_OverruleTool):
 
     def overrule_with(self, session, subset):
         frame, attached = frame_in_viewer(self.viewer) or (None, self.mapped())
-        restore_selected(session, subset, attached=attached, frame=frame)
+        return restore_selected(session, subset, attached=attached, frame=frame)
 
 
 class RejectTool(_OverruleTool):
@@ -204,7 +209,7 @@ class RejectTool(_OverruleTool):
     def overrule_with(self, session, subset):
         frame, attached = frame_in_viewer(self.viewer) or frame_on_display(session.application)
         attached = self.mapped() or attached
-        reject_selected(session, subset, frame, attached=attached)
+        return reject_selected(session, subset, frame, attached=attached)
 
 
 class _EventTool(_OwnTool):
@@ -222,6 +227,34 @@ class _EventTool(_OwnTool):
 
     def activate(self):
         self.viewer.cleanset_events.step(self.by)
+
+
+class RestoreEventTool(_EventTool):
+    """Gives the pixels of the current event back."""
+
+    tool_id = "cleanset:restore_event"
+    icon = icon_path("restore")
+    action_text = "Restore this event"
+    tool_tip = "Restore: the pixels of the event that the image viewers show get their original values back"
+
+    def activate(self):
+        """Restore it; the row below is the current one then."""
+        messagebox_on_error(self.action_text)(self.restore)()
+
+    def restore(self):
+        """Restore the current event of this table."""
+        table = self.viewer.cleanset_events
+        number = table.browser.number_in(table.events)
+        if number is None:
+            raise ValueError("No event is chosen; click a row of the table first.")
+        order = table.order
+        after = order[np.flatnonzero(order == number)[0] + 1 :]
+        command = restore_event(
+            self.viewer.session, attached_of(self.viewer.session.data_collection, table.events), number
+        )
+        self.viewer.set_status(f"Event {number}: {command.label}; Edit > Undo takes it back")
+        if len(after) and table.events is not None and after[0] in table.events["event"]:
+            table.browser.choose(table.events, after[0])
 
 
 class PreviousEventTool(_EventTool):
@@ -247,4 +280,4 @@ class NextEventTool(_EventTool):
 
 
 IMAGE_TOOLS = (BlinkTool, OverlapTool, RestoreTool, RejectTool)
-TABLE_TOOLS = (PreviousEventTool, NextEventTool)
+TABLE_TOOLS = (PreviousEventTool, NextEventTool, RestoreEventTool)

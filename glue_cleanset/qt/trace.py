@@ -1,6 +1,7 @@
 """The pixel trace in glue's window: the tool in the toolbar, the panel, and the cross-hair in the viewers."""
 
 import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from qtpy import QtCore, QtGui, QtWidgets
 from qtpy.QtCore import Qt
 
 from glue_cleanset.viewer.attach import find_attached
+from glue_cleanset.viewer.browse import attached_of
 from glue_cleanset.viewer.trace import (
     Tracer,
     TraceState,
@@ -33,6 +35,8 @@ from glue_cleanset.viewer.trace import (
     summarize,
 )
 from glue_cleanset.viewer.trace_plot import TracePlot
+
+from .browse import find_browser
 
 __all__ = ["TracePanel", "TraceTool", "open_trace"]
 
@@ -56,6 +60,7 @@ class TraceTool(ToolbarModeBase):
 
     def __init__(self, viewer, **kwargs):
         super().__init__(viewer, **kwargs)
+        self._others = []  # canvases of other viewers, and the numbers of our connections to them
         viewer.toolbar_added.connect(self._added)
 
     def _added(self):
@@ -65,15 +70,32 @@ class TraceTool(ToolbarModeBase):
         self.viewer.addAction(action)
 
     def activate(self):
-        """Open the panel and follow the mouse."""
+        """Open the panel and follow the mouse, over this viewer and the others."""
         super().activate()
-        open_trace(self.viewer.session).invite(self.viewer)
+        panel = open_trace(self.viewer.session)
+        panel.invite(self.viewer)
+        for viewer in panel.viewers():
+            if viewer is not self.viewer:
+                canvas = viewer.figure.canvas
+                self._others.append(
+                    (canvas, canvas.mpl_connect("motion_notify_event", partial(self._hover, weakref.ref(viewer))))
+                )
 
     def deactivate(self):
         """Leave the mouse; where another viewer of a cleaned set was clicked the tool goes there."""
         super().deactivate()
+        while self._others:
+            canvas, number = self._others.pop()
+            canvas.mpl_disconnect(number)
         if self.viewer is not None:
             _pass_on(self.viewer)
+
+    def _hover(self, viewer, event):
+        viewer = viewer()
+        if viewer is not None and event.inaxes is viewer.axes and self.viewer is not None:
+            panel = open_trace(self.viewer.session)
+            if panel.can_trace(viewer):
+                panel.look(viewer, event.xdata, event.ydata)
 
     def move(self, event):
         """Trace what is under the mouse."""
@@ -165,6 +187,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
             session.hub.subscribe(self, message, handler=self._data_changed)
         session.hub.subscribe(self, SettingsChangeMessage, handler=self._settings_changed)
         session.hub.subscribe(self, ApplicationClosedMessage, handler=self._application_closed)
+        find_browser(session.application).add_callback("current", self._event_chosen)
 
         _put_below_viewers(self, session.application)
         self._stale = False
@@ -239,7 +262,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
     def closeEvent(self, event):
         """The tools go with the panel."""
         self.hide()  # else the tools would go to other viewers
-        for viewer in self._viewers():
+        for viewer in self.viewers():
             tool = viewer.toolbar.active_tool
             if isinstance(tool, TraceTool):
                 viewer.toolbar.active_tool = None
@@ -247,7 +270,23 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         self._leave()
         super().closeEvent(event)
 
+    def keyPressEvent(self, event):  # Qt's name
+        """Escape lets a pinned pixel go."""
+        if event.key() == Qt.Key_Escape:
+            self.state.pinned = False
+        else:
+            super().keyPressEvent(event)
+
     # ---- what happens elsewhere
+
+    def _event_chosen(self, current):
+        """Trace the peak of an event that is gone to."""
+        attached = None if current is None or self.isHidden() else attached_of(self.session.data_collection, current[0])
+        if attached is not None:
+            row = np.flatnonzero(attached.events["event"] == current[1])[0]
+            self.state.show(
+                attached, *(int(attached.events[name][row]) for name in ("frame index", "y peak", "x peak"))
+            )
 
     def _schedule(self, *_):
         self._timer.start(0)
@@ -291,7 +330,8 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
             slice_ = slices[attached.axis]
             self.state.frame = int(getattr(slice_, "center", slice_))
 
-    def _viewers(self):
+    def viewers(self):
+        """The image viewers of the window."""
         return [viewer for tab in self.session.application.viewers for viewer in tab if isinstance(viewer, ImageViewer)]
 
     def _attached_in(self, viewer):
@@ -366,7 +406,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
     def _mark(self):
         """The cross-hair in every viewer that shows the traced pixel."""
         state = self.state
-        for viewer in self._viewers():
+        for viewer in self.viewers():
             place = None
             if self.shown is not None:
                 place = place_of(viewer.state, state.attached, self._frame, *state.pixel)

@@ -79,6 +79,11 @@ class Attached:
     record: dict = field(default_factory=dict)
 
     @property
+    def suffix(self):
+        """What the labels of this cleaning end with: empty for the first one, ' 2' for the second."""
+        return self.record.get("suffix", "")
+
+    @property
     def settings(self):
         """The `CleanSettings` of the cleaning."""
         # a session file knows lists and no tuples
@@ -231,6 +236,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "settings": asdict(result.settings),
             "learned": None if result.model is None else result.model.to_record(),
             "overrules": list(result.overrules),
+            "suffix": suffix,
             "events label": events_label,
             "ignored": None if result.mask is None else pack_mask(result.mask),
         }

@@ -20,6 +20,7 @@ __all__ = [
     "plan_overrule",
     "reject_selected",
     "rejected_frames",
+    "restore_event",
     "restore_selected",
 ]
 
@@ -55,6 +56,33 @@ def restore_selected(session, subset, *, attached=None, frame=None):
     if not (mask & rejected_frames(attached)).any():
         where = "in it" if frame is None else f"in frame {frame + 1} of it"
         raise ValueError(f"'{subset.label}' selects no rejected pixel {where}; select events, or draw on the map.")
+    return _do(session, attached, restore=mask)
+
+
+def restore_event(session, attached, number):
+    """Give the pixels of one event their original values back.
+
+    Parameters
+    ----------
+    session : glue.core.Session
+    attached : Attached
+    number : int
+        In the column ``event`` of the events.
+
+    Returns
+    -------
+    Overrule
+        It is done, and on the session's command stack.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such event, or the event numbers were not attached.
+    """
+    labels = None if attached.event is None else attached.cube.get_data(attached.event)
+    mask = np.zeros((), bool) if labels is None else np.moveaxis(labels == number, attached.axis, 0)
+    if not mask.any():
+        raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
     return _do(session, attached, restore=mask)
 
 
@@ -291,12 +319,15 @@ class Overrule(Command):
             record.update(after if forward else before)
         here, there = (self._old_events, self._new_events) if forward else (self._new_events, self._old_events)
         self.attached.events = there
+        if here is there is not None:
+            self._change_rows(collection, here, forward)
+        # everything is in its place before anybody looks: masks of one part rest on values of another
         _forget_masks(collection)
         for data, mapping in changed.items():
             data.update_components(mapping)
         if here is there:
             if here is not None:
-                self._change_rows(collection, here, forward)
+                collection.hub.broadcast(NumericalDataChangedMessage(here))
             return
         if self.attached.cube not in collection.data:
             return
@@ -346,8 +377,6 @@ class Overrule(Command):
                 self._kept[cid] = before, after
             events._components[cid] = after
         events._shape = wanted.shape
-        _forget_masks(collection)
-        collection.hub.broadcast(NumericalDataChangedMessage(events))
 
 
 def _with_rows(component, rows):
@@ -374,7 +403,9 @@ def _frames_shape(attached):
 def _selection(session, subset, attached):
     """The cleaning that is meant, and what the subset selects of it."""
     if subset is None:
-        raise ValueError("Nothing is selected; draw a region or choose a subset first.")
+        raise ValueError(
+            "No subset is active. Draw a region, or choose a subset under 'Active Subset' at the top of the window."
+        )
     own = getattr(subset, "data", None)
     collection = session.data_collection
     found = [attached] if attached else (find_attached(collection, own) or find_attached(collection))[::-1]

@@ -51,16 +51,16 @@ def frames_title(attached, attribute):
     cube = attached.cube
     if attribute is attached.source:
         return f"Original: {cube.label}"
-    return f"{'Cleaned' if attribute is attached.cleaned else attribute}: {cube.label}"
+    return f"{f'Cleaned{attached.suffix}' if attribute is attached.cleaned else attribute}: {cube.label}"
 
 
 def map_title(attached, attribute):
     """What a viewer is called that shows an attribute of the rejection map."""
     n_frames = attached.cube.shape[attached.axis]
     if attribute.label == FRAME:
-        return f"Rejection map, frames 1 to {n_frames} in colour"
+        return f"Rejection map{attached.suffix}, frames 1 to {n_frames} in colour"
     if attribute.label == SIGNIFICANCE:
-        return f"Peak significance over all {n_frames} frames"
+        return f"Peak significance{attached.suffix} over all {n_frames} frames"
     return f"{str(attribute).capitalize()}: {attached.cube.label}"
 
 

@@ -205,3 +205,41 @@ class Overrules(RuleBasedStateMachine):
 
 TestOverrules = Overrules.TestCase
 TestOverrules.settings = hypothesis_settings(max_examples=15, stateful_step_count=6, deadline=None)
+
+
+@pytest.mark.parametrize("repair", ["neighbours", "median"])
+def test_what_is_taken_from_neighbours_follows_them(repair):
+    """Whatever the order of the words, a pixel without survivors holds what its good neighbours say."""
+    frames = 100 + np.random.default_rng(5).normal(0, 2, (5, 40, 40))
+    frames[2, 20, 20] += 500
+    frames[:, 19:22, 19:22] += 40
+    settings = CleanSettings(repair=repair)
+    result = clean_image_set(frames, settings)
+    core, ring = np.zeros((2, *frames.shape), bool)
+    core[:, 20, 20] = True
+    ring[2, 19:22, 19:22] = True
+    ring[2, 20, 20] = False
+    one = overrule(overrule(result, frames, reject=core), frames, reject=ring)
+    other = overrule(overrule(result, frames, reject=ring), frames, reject=core)
+    at_once = clean_image_set(frames, settings, reject=core | ring)
+    np.testing.assert_array_equal(one.cleaned, other.cleaned)
+    np.testing.assert_array_equal(one.cleaned, at_once.cleaned)
+    assert abs(one.cleaned[2, 20, 20] - 100) < 8  # not from the ring, which is 40 brighter
+    for each in (one, other, at_once):
+        check_whole(frames, each)
+
+
+def test_added_noise_is_that_of_the_pixel_whatever_else_is_repaired():
+    frames = 100 + np.random.default_rng(6).normal(0, 5, (8, 50, 60))
+    result = clean_image_set(frames, CleanSettings(add_noise=True, seed=3))
+    some = np.zeros(frames.shape, bool)
+    some[2, 10:30, 10:40] = True
+    at_once = overrule(result, frames, reject=some)
+    half = some & (np.arange(60) < 25)
+    steps = overrule(overrule(result, frames, reject=half), frames, reject=some)
+    np.testing.assert_array_equal(at_once.cleaned, steps.cleaned)
+    replaced = at_once.cleaned[some]
+    assert replaced.std() == pytest.approx(5, rel=0.1)
+    assert abs(replaced.mean() - 100) < 1
+    others = clean_image_set(frames, CleanSettings(add_noise=True, seed=4))
+    assert not np.array_equal(overrule(others, frames, reject=some).cleaned[some], replaced)

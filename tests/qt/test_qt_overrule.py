@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from glue.core.roi import RectangularROI
 from glue.core.subset import ElementSubsetState, RoiSubsetState
+from glue.viewers.image.state import AggregateSlice
+from glue_qt.viewers.histogram import HistogramViewer
 from glue_qt.viewers.image import ImageViewer
+from glue_qt.viewers.scatter import ScatterViewer
 from glue_qt.viewers.table import TableViewer
-from qtpy import QtWidgets
+from qtpy import QtCore, QtWidgets
 
-from glue_cleanset import clean_image_set
+from glue_cleanset import CleanSettings, clean_image_set
 from glue_cleanset.qt import REJECT_LABEL, RESTORE_LABEL
+from glue_cleanset.qt.actions import clean_from_menu, frame_in_viewer, restore_layer
 from glue_cleanset.qt.review import open_review
-from glue_cleanset.qt.tools import RejectTool, RestoreTool
+from glue_cleanset.qt.tools import RejectTool, RestoreEventTool, RestoreTool
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 
 
@@ -146,3 +150,107 @@ def test_what_cannot_be_done_is_shown_in_a_message(application, attached, monkey
     assert "No image viewer of a cleaned cube" in told[0]
     assert "selects no rejected pixel" in told[1]
     np.testing.assert_array_equal(values(attached, "rejected"), before)
+
+
+def clean_again(application, attached, frames, high):
+    settings = CleanSettings(high=high)
+    parts = {"axis": 0, "outputs": tuple(OUTPUTS), "images": None}
+    command = AttachResult(
+        data=attached.cube, attribute=attached.source, result=clean_image_set(frames, settings), **parts
+    )
+    application.session.command_stack.do(command)
+    return command.attached
+
+
+def test_the_cleaning_that_the_viewer_shows_is_overruled(application, attached, frames, turn):
+    second = clean_again(application, attached, frames, 30.0)
+    viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+    viewer.state.slices = (3, 0, 0)
+    for shown, other in ((attached, second), (second, attached)):
+        viewer.state.layers[0].attribute = shown.cleaned
+        viewer.apply_roi(RectangularROI(30.5, 31.5, 22.5, 23.5))
+        turn()
+        before = values(other, "rejected").copy()
+        assert values(shown, "rejected")[3, 23, 31] == 1
+        viewer.toolbar.actions[RestoreTool.tool_id].trigger()
+        assert values(shown, "rejected")[3, 23, 31] == 0
+        np.testing.assert_array_equal(values(other, "rejected"), before)
+    # and the one whose map it is
+    on_map = application.new_data_viewer(ImageViewer, data=attached.map)
+    on_map.apply_roi(RectangularROI(-0.5, 49.5, -0.5, 39.5))
+    turn()
+    on_map.toolbar.actions[RestoreTool.tool_id].trigger()
+    assert not values(attached, "rejected").any()
+    assert values(second, "rejected").any()
+
+
+def test_frames_that_a_viewer_has_collapsed_to_one(application, attached, turn):
+    viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+    viewer.state.slices = (AggregateSlice(slice(1, 4), 2, np.mean), 0, 0)
+    turn()
+    assert frame_in_viewer(viewer)[0] == 2
+    viewer.state.slices = (0, 0, 0)
+
+
+def test_without_an_active_subset_the_only_one_is_meant(application, attached, frames, turn):
+    viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+    viewer.state.slices = (3, 0, 0)
+    viewer.apply_roi(RectangularROI(30.5, 31.5, 22.5, 23.5))
+    application.session.edit_subset_mode.edit_subset = []  # as after a click on an image
+    turn()
+    viewer.toolbar.actions[RestoreTool.tool_id].trigger()
+    assert values(consistent(application, frames), "rejected")[3, 23, 31] == 0
+    assert "1 pixel restored" in viewer.statusBar().currentMessage()
+
+
+def test_the_event_of_a_row_is_restored_from_the_table(application, attached, frames, turn):
+    open_review(application.session, attached)
+    turn()
+    tables = [viewer for viewer in application.viewers[-1] if isinstance(viewer, TableViewer)]
+    table = next(viewer for viewer in tables if viewer.data is attached.events)
+    first, second = table.cleanset_events.order[:2]
+    where = values(attached, "event") == first
+    table.ui.table.setCurrentIndex(table.ui.table.model().index(0, 0))
+    table.toolbar.actions[RestoreEventTool.tool_id].trigger()
+    turn()
+    consistent(application, frames)
+    assert first not in attached.events["event"]
+    np.testing.assert_array_equal(values(attached, "cleaned")[where], frames[where])
+    assert table.cleanset_events.browser.number_in(attached.events) == second
+    application.undo()
+    assert first in attached.events["event"]
+
+
+def test_the_plot_of_the_frames_shows_the_subset_as_it_is_now(application, attached, turn):
+    viewer = application.new_data_viewer(ScatterViewer, data=attached.frames)
+    group = application.data_collection.new_subset_group("strong", attached.events.id["peak significance"] > 100)
+    turn()
+    drawn = []
+    (layer,) = [artist for artist in viewer.layers if artist.layer in group.subsets]
+    update = layer.update
+    layer.update = lambda: (drawn.append(int(layer.layer.to_mask().sum())), update())
+    restore_layer(group, application.data_collection)
+    turn()
+    assert drawn[-1] == 0
+    application.undo()
+    turn()
+    assert drawn[-1] == 5
+
+
+def test_a_histogram_of_the_polarity(application, attached, turn):
+    viewer = application.new_data_viewer(HistogramViewer, data=attached.events)
+    viewer.state.x_att = attached.events.id["polarity"]
+    turn()
+    assert list(attached.events.get_component("polarity").categories) == ["bright", "dark"]
+
+
+def test_the_box_for_overrules_appears_when_the_dialog_is_looked_at_again(application, attached, turn):
+    dialog = clean_from_menu(application.session, application.data_collection)
+    dialog.state.attribute = attached.source
+    turn()
+    assert not dialog.bool_keep_overrules.isVisible()
+    group = application.data_collection.new_subset_group("all", attached.events.id["pixels"] > 0)
+    restore_layer(group, application.data_collection)
+    QtWidgets.QApplication.sendEvent(dialog, QtCore.QEvent(QtCore.QEvent.ActivationChange))
+    assert dialog.bool_keep_overrules.isVisible()
+    dialog.close()

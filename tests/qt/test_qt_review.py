@@ -321,7 +321,7 @@ def reviews(application):
     return [
         [viewer.state.layers[0].attribute.label for viewer in viewers if isinstance(viewer, ImageViewer)]
         for name, viewers in zip(application.tab_names, application.viewers, strict=True)
-        if name.startswith("Review of")
+        if name.startswith("Review")
     ]
 
 

@@ -10,6 +10,7 @@ from qtpy import QtCore, QtGui, QtWidgets
 from qtpy.QtTest import QTest
 
 import glue_cleanset
+from glue_cleanset.qt.browse import find_browser
 from glue_cleanset.qt.trace import INVITATION, TracePanel, TraceTool, _CrossHair, open_trace
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.trace import describe
@@ -429,3 +430,39 @@ def test_the_state_can_do_what_the_mouse_does(application, attached, hit, turn):
     assert panel.state.pinned
     assert panel.shown.trace.rejected[frame]
     assert panel.words.text().splitlines()[1] == describe(panel.shown, frame)
+
+
+def test_the_mouse_is_followed_over_the_other_viewers_too(application, attached, viewer, panel, opened, mouse, turn):
+    viewer.toolbar.active_tool = None
+    on_map = opened(attached.map)
+    focus(application, viewer)
+    viewer.toolbar.active_tool = TRACE_TOOL
+    turn()
+    mouse(on_map, 7, 9)
+    assert panel.state.pixel == (9, 7)
+    # and no more when the tool is off
+    viewer.toolbar.active_tool = None
+    on_map.toolbar.active_tool = None
+    turn()
+    mouse(on_map, 12, 13)
+    assert panel.state.pixel == (9, 7)
+
+
+def test_escape_in_the_panel_lets_the_pixel_go(viewer, panel, click):
+    click(viewer, 10, 12)
+    assert panel.state.pinned
+    QTest.keyClick(panel, QtCore.Qt.Key_Escape)
+    assert not panel.state.pinned
+
+
+def test_an_event_that_is_gone_to_is_traced(application, attached, panel, turn):
+    events = attached.events
+    row = 3
+    find_browser(application).choose(events, events["event"][row])
+    turn()
+    assert panel.state.pixel == (int(events["y peak"][row]), int(events["x peak"][row]))
+    assert f"event {events['event'][row]} " in panel.words.text()
+    panel.close()
+    find_browser(application).choose(events, events["event"][0])
+    turn()
+    assert panel.state.pixel is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from glue.core import Data
 from glue.core.roi import RectangularROI
 from glue.core.subset import AndState, ElementSubsetState, MaskSubsetState, RoiSubsetState
@@ -14,13 +15,16 @@ from viewer_sets import ViewerApplication, attach, make_result
 from glue_cleanset import CleanSettings, clean_image_set
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
+from glue_cleanset.viewer.factories import image_set
 from glue_cleanset.viewer.overrule import (
     find_overrules,
     reject_selected,
     rejected_frames,
+    restore_event,
     restore_selected,
 )
 from glue_cleanset.viewer.regions import selected_pixels
+from glue_cleanset.viewer.stack import image_set_from_cube
 
 SHAPE = (6, 40, 50)
 
@@ -268,7 +272,7 @@ def test_what_cannot_be_done_is_told_and_nothing_changes():
     box = region(app, a.map, (1, 0), (quiet[1] - 0.4, quiet[1] + 0.4), (quiet[0] - 0.4, quiet[0] + 0.4), "quiet")
     with pytest.raises(ValueError, match="'quiet' selects no rejected pixel in it"):
         restore_selected(app.session, box)
-    with pytest.raises(ValueError, match="Nothing is selected"):
+    with pytest.raises(ValueError, match="No subset is active"):
         restore_selected(app.session, None)
     assert len(app.session.command_stack._command_stack) == depth
     bare = ViewerApplication()
@@ -357,3 +361,114 @@ def test_what_was_ignored_stays_ignored():
     check_whole(app, frames, a)
     assert values(a, "rejected")[2, 10, 20:25].all()
     assert not values(a, "rejected")[:, :, 25:].any()
+
+
+def test_of_two_cleanings_the_one_is_overruled_that_the_subset_speaks_of():
+    app, frames, first = session_with_set()
+    second = attach(app, first.cube, result=clean_image_set(frames, CleanSettings(high=8.0)))
+    count = first.events.size, second.events.size
+    restore_selected(app.session, rows(app, first, 0))
+    assert (first.events.size, second.events.size) == (count[0] - 1, count[1])
+    everything = region(app, second.map, (1, 0), (-1, 50), (-1, 40), "map 2")
+    restore_selected(app.session, everything)
+    assert not values(second, "rejected").any()
+    check_numbers = values(first, "rejected").sum()
+    assert check_numbers == first.frames["pixels"].sum() > 0
+    # what speaks of none of them is meant for the newest
+    app.undo()
+    box = region(app, first.cube, (2, 1), (-1, 50), (-1, 40), "cube")
+    restore_selected(app.session, box)
+    assert not values(second, "rejected").any()
+    assert values(first, "rejected").sum() == check_numbers
+
+
+def test_columns_of_a_person_go_with_their_events():
+    app, _, a = session_with_set()
+    size = a.events.size
+    words = a.events.add_component(np.where(np.arange(size) % 2, "odd", "even"), "word")
+    times = a.events.add_component(np.arange(size).astype("M8[s]"), "time")
+    odd = app.data_collection.new_subset_group("odd", words == "odd")
+    (mine,) = [subset for subset in a.events.subsets if subset.subset_state is odd.subset_state]
+    numbers = a.events["event"].copy()
+    restore_selected(app.session, rows(app, a, 1, 2))
+    np.testing.assert_array_equal(a.events[times].astype(int), np.delete(np.arange(size), [1, 2]))
+    np.testing.assert_array_equal(a.events["event"][mine.to_mask()], numbers[3::2])
+    later = a.events.add_component(np.arange(size - 2.0), "later")
+    app.undo()
+    np.testing.assert_array_equal(a.events[times].astype(int), np.arange(size))
+    np.testing.assert_array_equal(a.events["event"][mine.to_mask()], numbers[1::2])
+    assert a.events[later].shape == (size,)
+    assert np.isnan(a.events[later][1:3]).all()
+    app.redo()
+    np.testing.assert_array_equal(a.events[later], np.arange(size - 2.0))
+    # a column that was made with the table is known by another name too
+    a.events.id["pixels"].label = "area"
+    restore_selected(app.session, rows(app, a, 0))
+    np.testing.assert_array_equal(a.events["area"].sum(), values(a, "rejected").sum())
+
+
+def test_what_cannot_be_written_down_does_not_stand_among_what_can_be_undone():
+    app, _, a = session_with_set()
+    before = values(a, "rejected").copy()
+    depth = len(app.session.command_stack._command_stack)
+    a.events.remove_component(a.events.id["event"])
+    with pytest.raises(ValueError, match="'stars events' has lost its column 'event'"):
+        restore_selected(app.session, region(app, a.map, (1, 0), (9.5, 39.5), (4.5, 29.5)))
+    assert len(app.session.command_stack._command_stack) == depth
+    np.testing.assert_array_equal(values(a, "rejected"), before)
+
+
+def test_events_keep_their_numbers_where_only_the_table_was_attached():
+    app, _, a = session_with_set(outputs=("cleaned", "rejected", "events"))
+    numbers = a.events["event"].copy()
+    peaks = np.transpose([a.events[name] for name in ("frame index", "y peak", "x peak")]).astype(int)
+    frame, y, x = peaks[3]
+    box = region(app, a.cube, (2, 1), (x - 0.4, x + 0.4), (y - 0.4, y + 0.4))
+    single = a.events["pixels"][3] == 1
+    restore_selected(app.session, box, frame=frame)
+    kept = np.delete(numbers, 3)
+    np.testing.assert_array_equal(a.events["event"][: kept.size], kept)
+    assert single or a.events["event"][-1] > numbers.max()
+
+
+def test_masked_pixels_are_refused_in_words():
+    app = ViewerApplication()
+    frames = simulate_set(SHAPE[0], SHAPE[1:], seed=3, **VARIANTS["hard"]).frames
+    frames[2, 5:9, 5:9] = np.nan
+    cube = Data(flux=frames, label="stars")
+    app.data_collection.append(cube)
+    a = attach(app, cube, result=clean_image_set(frames))
+    box = region(app, a.cube, (2, 1), (4.5, 8.5), (4.5, 8.5))
+    with pytest.raises(ValueError, match="only pixels that are masked or no numbers"):
+        reject_selected(app.session, box, 2)
+    assert a.map.meta["overrules"] == []
+
+
+def test_one_event_is_restored_by_its_number():
+    app, frames, a = session_with_set()
+    number = int(a.events["event"][4])
+    mask = values(a, "event") == number
+    restore_event(app.session, a, number)
+    check_whole(app, frames, a)
+    np.testing.assert_array_equal(values(a, "cleaned")[mask], frames[mask])
+    with pytest.raises(ValueError, match=f"event {number} of 'stars' are not known"):
+        restore_event(app.session, a, number)
+
+
+def test_a_mask_is_found_under_another_name(tmp_path):
+    app = ViewerApplication()
+    frames = simulate_set(SHAPE[0], SHAPE[1:], seed=3, **VARIANTS["hard"]).frames
+    hdus = [fits.PrimaryHDU(frames), fits.ImageHDU(np.zeros(SHAPE, np.int16), name="DQ")]
+    hdus[1].data[:, 10:20, 10:20] = 4
+    fits.HDUList(hdus).writeto(tmp_path / "set.fits")
+    cube = image_set(str(tmp_path / "set.fits"))
+    app.data_collection.append(cube)
+    cube.id["mask"].label = "bad pixels"
+    found = image_set_from_cube(cube, "image")
+    assert found.mask[:, 10:20, 10:20].all()
+    a = attach(app, cube, "image", result=clean_image_set(found))
+    cube.remove_component(cube.id["bad pixels"])
+    box = region(app, a.cube, (2, 1), (8.5, 12.5), (10.5, 12.5))
+    reject_selected(app.session, box, 1)
+    assert values(a, "rejected")[1, 11:13, 9].all()
+    assert not values(a, "rejected")[:, 10:20, 10:20].any()

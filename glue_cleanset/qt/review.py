@@ -94,13 +94,14 @@ def _open_review(session, attached):
         lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
         lower.append(_plot(application, attached.frames))
     _arrange(lower, attached)
-    # glue's panels want more room for a moment
+    application.current_tab.setActiveSubWindow(viewers[0].parent())
     QtWidgets.QApplication.processEvents()
-    if not application.isMaximized():
-        application.resize(size)
+    # the panel of the plot wanted more room than that of an image
+    application.resize(size)
     _tile(application, viewers, lower, cube.shape[y.axis] / cube.shape[x.axis])
     _couple(viewers, attached)
-    application.current_tab.setActiveSubWindow(viewers[0].parent())
+    # glue's panels take the title that the viewer has when it is activated
+    application.current_tab.subWindowActivated.emit(viewers[0].parent())
     return viewers
 
 

@@ -139,7 +139,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         row.addWidget(self.value_frame)
         row.addWidget(self.slider_frame, 1)
 
-        figure = Figure(figsize=(3.6, 3.7), facecolor="none")
+        figure = Figure(figsize=(3.6, 3.5), facecolor="none")
         self.canvas = FigureCanvasQTAgg(figure)
         self.canvas.setMinimumSize(330, 330)
         self.canvas.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)

@@ -197,11 +197,7 @@ def clean_image_set(
     summary = summarize(outliers.index, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch)
     result = CleanResult(
         cleaned=cleaned,
-        rejected=outliers.rejected,
-        rejection_map=outliers.rejection_map,
-        rejection_count=outliers.rejection_count,
-        peak_significance=outliers.peak_significance,
-        reference=outliers.reference,
+        **outliers.images(),
         events=events,
         summary=summary,
         noise=noise,
@@ -216,9 +212,9 @@ def clean_image_set(
         mask=image_set.mask,
     )
     if protect is not None or reject is not None:
-        given = result.event_pixels, result.event_numbers
+        known = result.event_pixels, result.event_numbers
         change = work_out(
-            image_set, settings, model, result.rejected, result.reference, given, restore=protect, reject=reject
+            image_set, settings, model, result.rejected, result.reference, known, restore=protect, reject=reject
         )
         result = apply(result, change, cleaned)
         result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))

@@ -1,5 +1,6 @@
 """Which pixels of which frames are outliers: reference, significance, flags."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -57,6 +58,11 @@ class Outliers:
     significance: np.ndarray
     missing_noise: np.ndarray
 
+    def images(self):
+        """What a `CleanResult` takes over as it is, by name."""
+        names = ("rejected", "rejection_map", "rejection_count", "peak_significance", "reference")
+        return {name: getattr(self, name) for name in names}
+
 
 class Detector:
     """Judges a set, or a part of it with what is known of the whole.
@@ -107,11 +113,8 @@ class Detector:
         shape = rows.image_set.shape
         rejected = np.zeros(shape, bool)
         reference = np.empty(shape[1:], rows.dtype)
-        by_noise = settings.detection in ("noise", "ccd")
-        flag = _judge(settings) if by_noise else _clipper(settings, shape[0])
-        most = settings.max_rejected
-        if most is None:
-            most = max(1, (shape[0] - 1) // 2) if by_noise else shape[0]
+        flag = _judge(settings) if settings.by_noise else _clipper(settings, shape[0])
+        most = settings.most_rejected(shape[0])
         measure, gather = self._measurer(rejected, reference, settings.min_frames, most)
 
         def find(y0, y1):
@@ -146,22 +149,36 @@ class Detector:
         self._rows.work(lambda y0, y1: measure(*self._rows.read(y0, y1)[:4], y0, y1))
         return gather()
 
-    def samples(self, y, x):
-        """The samples of some pixels (y, x), each (K,), of the part: z = (frame - offset) / scale [ADU], (N, K),
-        float64; NaN where a sample is not to be used."""
-        scale, origin, gy, gx = (values[:, None] for values in self._rows.exact[:4])
+    def samples(self, y, x, flags):
+        """The samples of some pixels that survive, on the mean scale.
+
+        Parameters
+        ----------
+        y, x : ndarray, (K,), int
+            In the part that is judged.
+        flags : ndarray, (N, K), bool
+            True = is rejected.
+
+        Returns
+        -------
+        z : ndarray, (N, K), float64
+            (frame - offset) / scale [ADU], NaN where a sample is not to be used.
+        survives : ndarray, (N, K), bool
+        variance : ndarray, (N, K), float64
+            Of z [ADU^2], at the median of the survivors, with the local inflation; NaN where none survives.
+        """
+        scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in self._rows.exact)
         image_set = self._rows.image_set
         where = slice(None), y, x
-        values = np.where(image_set.usable(where), image_set.frames[where], np.nan)
-        return (values - (origin + gy * y + gx * x)) / scale
-
-    def variance(self, y, x, level):
-        """The variance of z there, of frames that show a level [ADU], (K,): (N, K) [ADU^2], with the local
-        inflation."""
-        a, b, c, least = (values[:, None] for values in self._rows.exact[4:])
+        z = np.where(image_set.usable(where), image_set.frames[where], np.nan)
+        z = (z - (origin + gy * y + gx * x)) / scale
+        survives = np.isfinite(z) & ~flags
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of pixels where all is NaN
+            level = np.nanmedian(np.where(survives, z, np.nan), axis=0)
         _, inflation, structure = (image[y, x].astype(float) for image in self._surroundings)
         v = np.maximum(a + b * level, least)
-        return np.maximum(v * inflation, v + c * structure)
+        return z, survives, np.maximum(v * inflation, v + c * structure)
 
     def _measurer(self, rejected, reference, fewest, most):
         """measure(stack, row0, row1, top, y0, y1) for each piece, and gather() for the end."""

@@ -76,11 +76,8 @@ def trace_pixel(image_set, model, settings, y, x, rejected):
         raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")
     detector, top, left = _look_at(image_set, model, settings, y, y + 1, x, x + 1)
     here = np.array([y - top]), np.array([x - left])
-    z = detector.samples(*here)[:, 0]
     rejected = np.asarray(rejected, bool)
-    survives = np.isfinite(z) & ~rejected
-    level = np.median(z[survives]) if survives.any() else np.nan
-    variance = detector.variance(*here, np.array([level]))[:, 0]
+    z, survives, variance = (values[:, 0] for values in detector.samples(*here, rejected[:, None]))
     weight = np.where(survives, 1 / variance, 0)
     total = weight.sum()
     others = total - weight
@@ -93,7 +90,7 @@ def trace_pixel(image_set, model, settings, y, x, rejected):
         sigma = np.sqrt(variance + 1 / others)
     bright, dark = settings.high_pair if settings.high is not None else (np.nan, np.nan)
     lowest, highest = expected - dark * sigma, expected + bright * sigma
-    if settings.detection not in ("noise", "ccd"):
+    if not settings.by_noise:
         lowest, highest = (np.full(z.shape, v) for v in _clipped(z[survives], settings, bright, dark))
     normalization = model.normalization
     scale, frames = normalization.scales, np.arange(len(z))

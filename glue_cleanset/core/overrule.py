@@ -1,6 +1,5 @@
 """A person's word against the machine's: pixels given back, and pixels rejected by hand."""
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,11 +93,7 @@ def apply(result, change, cleaned):
     return replace(
         result,
         cleaned=cleaned,
-        rejected=outliers.rejected,
-        rejection_map=outliers.rejection_map,
-        rejection_count=outliers.rejection_count,
-        peak_significance=outliers.peak_significance,
-        reference=outliers.reference,
+        **outliers.images(),
         events=change.events,
         summary=change.summary,
         event_pixels=outliers.index,
@@ -189,11 +184,10 @@ def _beside(outliers, changed, settings, shape):
 
 def _weighted_mean(detector, flags, y, x):
     """Noise-weighted mean of the frames that survive at some pixels; NaN where none does."""
-    z = np.where(flags[:, y, x], np.nan, detector.samples(y, x))
-    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of pixels where all is NaN
-        weight = 1 / detector.variance(y, x, np.nanmedian(z, axis=0))
-        return np.nansum(weight * z, axis=0) / np.sum(np.where(np.isfinite(z), weight, 0), axis=0)
+    z, survives, variance = detector.samples(y, x, flags[:, y, x])
+    weight = np.where(survives, 1 / variance, 0)
+    with np.errstate(invalid="ignore"):
+        return np.sum(np.where(survives, weight * z, 0), axis=0) / np.sum(weight, axis=0)
 
 
 def _renumber(index, numbers, table, old_index, old_numbers):

@@ -152,6 +152,17 @@ class CleanSettings:
             raise ValueError(f"constant is {self.constant!r}; give a finite number (for NaN use repair='nan')")
 
     @property
+    def by_noise(self):
+        """Whether pixels are judged with a noise model, and not by the scatter of their own samples."""
+        return self.detection in ("noise", "ccd")
+
+    def most_rejected(self, n):
+        """In how many of n frames a pixel may be rejected."""
+        if self.max_rejected is not None:
+            return self.max_rejected
+        return max(1, (n - 1) // 2) if self.by_noise else n
+
+    @property
     def high_pair(self):
         """(bright, dark) thresholds [sigma]."""
         return _pair(self.high)

@@ -5,6 +5,7 @@ from qtpy import QtWidgets
 
 from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.overrule import reject_selected, restore_selected
+from glue_cleanset.viewer.regions import shown_index
 from glue_cleanset.viewer.stack import check_images
 
 __all__ = [
@@ -151,15 +152,8 @@ def frame_in_viewer(viewer):
     if not found:
         return None
     shown = [getattr(layer, "attribute", None) for layer in state.layers if layer.visible]
-
-    def on_display(attached):
-        mine = attached.cleaned, attached.rejected, attached.event
-        return any(cid is attribute for cid in mine if cid is not None for attribute in shown)
-
-    attached = next((known for known in found[::-1] if on_display(known)), found[-1])
-    position = state.slices[attached.axis]
-    # a range of frames that the viewer has collapsed to one
-    return int(getattr(position, "center", position)), attached
+    attached = next((known for known in found[::-1] if any(map(known.made, shown))), found[-1])
+    return shown_index(state.slices[attached.axis]), attached
 
 
 def _review(session, attached):

@@ -2,7 +2,6 @@
 
 import math
 import threading
-from dataclasses import replace
 
 import numpy as np
 from glue.core.hub import HubListener
@@ -20,6 +19,8 @@ from scipy import ndimage
 
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.regions import central_part, viewed_part
+
+from .worker import COMPILING
 
 __all__ = ["PreviewPanel", "PreviewWorker", "ThresholdSlider"]
 
@@ -61,9 +62,8 @@ class PreviewWorker(Worker):
 
         job, part = self.job, self.part
         if self.learned is None:
-            compiling = "Compiling, this first time only: some ten seconds…"
-            self.note.emit(compiling if must_compile() else "Measuring levels and noise of the whole set…")
-            image_set = job.image_set if job.ignore is None else replace(job.image_set, mask=job.mask)
+            self.note.emit(COMPILING if must_compile() else "Measuring levels and noise of the whole set…")
+            image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
             model = learn_model(
                 image_set, job.settings, job.gain, job.readnoise, lambda done, total: not self._cancelled.is_set()
             )

@@ -14,7 +14,7 @@ from glue.core.state_objects import State
 from glue_cleanset.core.imageset import ImageSet, per_frame
 from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
-from glue_cleanset.viewer.overrule import find_overrules
+from glue_cleanset.viewer.overrule import find_overrules, has_overrules
 from glue_cleanset.viewer.regions import selected_pixels
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
 
@@ -180,7 +180,7 @@ class CleanState(State):
     @property
     def default_limit(self):
         """In how many frames a pixel may be rejected where no number is given."""
-        minority = self.detection in ("noise", "ccd")
+        minority = CleanSettings(detection=self.detection).by_noise
         return "fewer than half of the frames" if minority else "as many frames as the test finds"
 
     @property
@@ -191,17 +191,22 @@ class CleanState(State):
     @property
     def has_overrules(self):
         """Whether the last cleaning of what is chosen was overruled somewhere."""
-        return any(mask is not None for mask in self._overrules())
+        last = self._last_cleaning()
+        return last is not None and has_overrules(last)
 
     def _overrules(self):
+        last = self._last_cleaning()
+        return (None, None) if last is None else find_overrules(last)
+
+    def _last_cleaning(self):
         if self.images or self.data is None or self.attribute is None:
-            return None, None
+            return None
         found = [
             attached
             for attached in find_attached(self._collection, self.data)
             if attached.cube is self.data and attached.source is self.attribute and attached.axis == self.axis
         ]
-        return find_overrules(found[-1]) if found else (None, None)
+        return found[-1] if found else None
 
     def uses(self, name):
         """Whether the chosen detection or repair uses this setting."""

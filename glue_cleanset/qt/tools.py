@@ -32,6 +32,7 @@ __all__ = [
     "RestoreEventTool",
     "RestoreTool",
     "icon_path",
+    "lend_key",
 ]
 
 ICONS = Path(__file__).parent / "icons"
@@ -40,6 +41,13 @@ ICONS = Path(__file__).parent / "icons"
 def icon_path(name):
     """Full path of one of our icons, as glue's tools take it."""
     return str(ICONS / f"{name}.png")
+
+
+def lend_key(tool):
+    """Let the key of a tool work in all of its viewer: glue's keys work only while the toolbar has the focus."""
+    action = tool.viewer.toolbar.actions[tool.tool_id]
+    action.setShortcutContext(QtCore.Qt.WidgetWithChildrenShortcut)
+    tool.viewer.addAction(action)
 
 
 class _OwnTool(Tool):
@@ -63,9 +71,7 @@ class _OwnTool(Tool):
         # glue's toolbar would end the tool that is active, such as a selection
         action.triggered.disconnect()
         action.triggered.connect(lambda *_: self.activate())
-        # glue's keys work only while the toolbar has the focus
-        action.setShortcutContext(QtCore.Qt.WidgetWithChildrenShortcut)
-        self.viewer.addAction(action)
+        lend_key(self)
         self.refresh()
 
 
@@ -217,7 +223,7 @@ class _EventTool(_OwnTool):
 
     def __init__(self, viewer=None):
         super().__init__(viewer)
-        # one for both tools; the table is a browser whatever way it was opened
+        # one for all of these tools; the table is a browser whatever way it was opened
         if getattr(viewer, "cleanset_events", None) is None:
             viewer.cleanset_events = EventTable(viewer)
         viewer.cleanset_events.changed.connect(self.refresh)

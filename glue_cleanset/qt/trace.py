@@ -2,7 +2,6 @@
 
 import weakref
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from glue.config import settings
@@ -23,7 +22,8 @@ from qtpy import QtCore, QtGui, QtWidgets
 from qtpy.QtCore import Qt
 
 from glue_cleanset.viewer.attach import find_attached
-from glue_cleanset.viewer.browse import attached_of
+from glue_cleanset.viewer.browse import attached_of, find_peak
+from glue_cleanset.viewer.regions import shown_index
 from glue_cleanset.viewer.trace import (
     Tracer,
     TraceState,
@@ -37,6 +37,7 @@ from glue_cleanset.viewer.trace import (
 from glue_cleanset.viewer.trace_plot import TracePlot
 
 from .browse import find_browser
+from .tools import icon_path, lend_key
 
 __all__ = ["TracePanel", "TraceTool", "open_trace"]
 
@@ -51,7 +52,7 @@ REACH, LEAST_GAP, MOST_GAP = 22, 5, 14
 class TraceTool(ToolbarModeBase):
     """Traces the pixel under the mouse while it is active; a click pins it."""
 
-    icon = str(Path(__file__).parent / "icons" / "trace.png")
+    icon = icon_path("trace")
     tool_id = "cleanset:trace"
     action_text = "Trace pixel"
     tool_tip = "Trace a pixel through the frames of a cleaned set: its values, what was allowed, why it was rejected"
@@ -61,13 +62,7 @@ class TraceTool(ToolbarModeBase):
     def __init__(self, viewer, **kwargs):
         super().__init__(viewer, **kwargs)
         self._others = []  # canvases of other viewers, and the numbers of our connections to them
-        viewer.toolbar_added.connect(self._added)
-
-    def _added(self):
-        # glue's keys work only while the toolbar has the focus
-        action = self.viewer.toolbar.actions[self.tool_id]
-        action.setShortcutContext(Qt.WidgetWithChildrenShortcut)
-        self.viewer.addAction(action)
+        viewer.toolbar_added.connect(lambda: lend_key(self))
 
     def activate(self):
         """Open the panel and follow the mouse, over this viewer and the others."""
@@ -283,10 +278,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         """Trace the peak of an event that is gone to."""
         attached = None if current is None or self.isHidden() else attached_of(self.session.data_collection, current[0])
         if attached is not None:
-            row = np.flatnonzero(attached.events["event"] == current[1])[0]
-            self.state.show(
-                attached, *(int(attached.events[name][row]) for name in ("frame index", "y peak", "x peak"))
-            )
+            self.state.show(attached, *find_peak(attached, current[1]))
 
     def _schedule(self, *_):
         self._timer.start(0)
@@ -327,8 +319,7 @@ class TracePanel(QtWidgets.QDockWidget, HubListener):
         if attached is None or leader is None or leader.reference_data is not attached.cube:
             return
         if attached.axis not in (leader.x_att.axis, leader.y_att.axis):
-            slice_ = slices[attached.axis]
-            self.state.frame = int(getattr(slice_, "center", slice_))
+            self.state.frame = shown_index(slices[attached.axis])
 
     def viewers(self):
         """The image viewers of the window."""

@@ -5,8 +5,9 @@ import threading
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore
 
-__all__ = ["CleanWorker"]
+__all__ = ["COMPILING", "CleanWorker"]
 
+COMPILING = "Compiling, this first time only: some ten seconds…"
 COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
 
 
@@ -36,7 +37,7 @@ class CleanWorker(Worker):
         warning = registration_warning(
             job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
         )
-        text = "Compiling, this first time only: some ten seconds…" if must_compile() else "Cleaning…"
+        text = COMPILING if must_compile() else "Cleaning…"
         masks = {"mask": job.mask, "protect": job.protect, "reject": job.reject}
         result = clean_image_set(
             job.image_set,

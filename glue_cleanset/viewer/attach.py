@@ -27,6 +27,8 @@ __all__ = [
     "find_attached",
     "flat_viewers",
     "map_images",
+    "remove_data",
+    "remove_links",
 ]
 
 # what can be attached -> in the words the dialog shows
@@ -106,6 +108,19 @@ class Attached:
         uuid = self.record["columns"][part].get(label)
         return None if data is None else next((cid for cid in data.main_components if cid.uuid == uuid), None)
 
+    @property
+    def shape(self):
+        """(N, ny, nx) of the frames."""
+        return (self.cube.shape[self.axis], *(n for i, n in enumerate(self.cube.shape) if i != self.axis))
+
+    def values(self, cid):
+        """The values of an attribute of the cube, frames first: a view."""
+        return np.moveaxis(self.cube.get_data(cid), self.axis, 0)
+
+    def made(self, cid):
+        """Whether an attribute of the cube was added by this very cleaning."""
+        return cid is not None and any(cid is mine for mine in (self.cleaned, self.rejected, self.event))
+
     def image_set(self):
         """The frames as they were cleaned, without what was ignored: a new `ImageSet`."""
         image_set = image_set_from_cube(self.cube, self.source, axis=self.axis)
@@ -175,7 +190,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if unknown:
         raise ValueError(f"outputs has {unknown[0]!r}; choose from {', '.join(map(repr, OUTPUTS))}")
     source = find_numbers(data, attribute)
-    shape = (data.shape[axis], *(n for i, n in enumerate(data.shape) if i != axis))
+    attached = Attached(data, source, axis)
+    shape = attached.shape
     if result.rejected.shape != shape:
         raise ValueError(
             f"the result has the shape {result.rejected.shape}, {data.label} has {shape} with its frames on axis {axis}"
@@ -186,7 +202,6 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
         set(taken),
     )
-    attached = Attached(data, source, axis)
     celestial = find_celestial(data, axis)
     original = data.get_component(source)
     units = original.units
@@ -352,27 +367,37 @@ class AttachResult(Command):
         if stays:
             source = self.attached.source
             _repoint(session.application, doomed, source if source in stays else stays[0])
-        collection.remove_link(
-            [
-                link
-                for link in collection.external_links
-                if isinstance(link, LinkCollection)
-                and (any(link.data1 is d or link.data2 is d for d in made) or any(cid in link for cid in doomed))
-            ]
-        )
+        remove_links(collection, made, doomed)
         # what the user derived from an attached attribute goes with it and comes back with it
         self._derived = [(cid, self.data.get_component(cid)) for cid in doomed[len(present) :]]
         for cid in reversed(doomed):
             self.data.remove_component(cid)
         for data in made:
-            collection.remove(data)
-            # a group makes a new subset when the data come back; the old one would be a double
-            for subset in list(data.subsets):
-                subset.delete()
+            remove_data(collection, data)
 
     @property
     def _made(self):
         return ([self.data] if self.images else []) + self.attached.datasets
+
+
+def remove_links(collection, datasets, cids=()):
+    """Take away the links that tie any of these data, or use any of these attributes."""
+    collection.remove_link(
+        [
+            link
+            for link in collection.external_links
+            if isinstance(link, LinkCollection)
+            and (any(link.data1 is d or link.data2 is d for d in datasets) or any(cid in link for cid in cids))
+        ]
+    )
+
+
+def remove_data(collection, data):
+    """Take data out of a session such that they can come back."""
+    collection.remove(data)
+    # a group makes a new subset when the data come back; the old one would be a double
+    for subset in list(data.subsets):
+        subset.delete()
 
 
 def _free_suffix(labels, labels_in_use, data_labels, data_labels_in_use):

@@ -19,6 +19,7 @@ __all__ = [
     "clear_marks",
     "event_order",
     "find_event",
+    "find_peak",
     "go_to_event",
     "mark_event",
 ]
@@ -68,12 +69,7 @@ def find_event(attached, number):
     ValueError
         Where there is no such event (any more).
     """
-    events = attached.events
-    rows = [] if events is None else np.flatnonzero(events["event"] == number)
-    if not len(rows):
-        raise ValueError(f"{attached.cube.label} has no event {number}; choose one of the events table")
-    row = rows[0]
-    peak = [int(events[name][row]) for name in ("frame index", "y peak", "x peak")]
+    events, row, peak = attached.events, _row_of(attached, number), find_peak(attached, number)
     reach = int(events["pixels"][row])
     axes = [attached.axis, *(i for i in range(3) if i != attached.axis)]
     box = None
@@ -93,6 +89,19 @@ def find_event(attached, number):
             center[axis] = at
         size = np.sqrt(reach)
     return Event(int(number), tuple(map(float, center)), float(size))
+
+
+def find_peak(attached, number):
+    """Frame, y and x, from 0, of the strongest pixel of an event; raises as `find_event`."""
+    row = _row_of(attached, number)
+    return [int(attached.events[name][row]) for name in ("frame index", "y peak", "x peak")]
+
+
+def _row_of(attached, number):
+    rows = [] if attached.events is None else np.flatnonzero(attached.events["event"] == number)
+    if not len(rows):
+        raise ValueError(f"{attached.cube.label} has no event {number}; choose one of the events table")
+    return rows[0]
 
 
 def event_order(events, by=ORDER, descending=True):

@@ -3,11 +3,10 @@
 import numpy as np
 from glue.core.command import Command
 from glue.core.decorators import clear_cache
-from glue.core.link_helpers import LinkCollection
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
-from .attach import columns_of, events_data, find_attached, map_images
+from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
 from .regions import selected_pixels, subset_states
 from .sparse import SparseCategoricalComponent, bits_of, pack_mask, unpack_mask
@@ -16,6 +15,7 @@ from .views import keep_frames
 __all__ = [
     "Overrule",
     "find_overrules",
+    "has_overrules",
     "note_overrules",
     "plan_overrule",
     "reject_selected",
@@ -79,8 +79,7 @@ def restore_event(session, attached, number):
     ValueError
         Where there is no such event, or the event numbers were not attached.
     """
-    labels = None if attached.event is None else attached.cube.get_data(attached.event)
-    mask = np.zeros((), bool) if labels is None else np.moveaxis(labels == number, attached.axis, 0)
+    mask = np.zeros((), bool) if attached.event is None else attached.values(attached.event) == number
     if not mask.any():
         raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
     return _do(session, attached, restore=mask)
@@ -115,20 +114,23 @@ def reject_selected(session, subset, frame, *, attached=None):
 
 def rejected_frames(attached):
     """What is rejected now: (N, ny, nx) bool."""
-    cube = attached.cube
     for cid in (attached.rejected, attached.event):
         if cid is not None:
-            return np.moveaxis(cube.get_data(cid), attached.axis, 0) > 0
+            return attached.values(cid) > 0
     raise ValueError(
-        f"Neither the rejected pixels of '{cube.label}' nor its event numbers are in the session; clean it again with "
-        "one of them ticked."
+        f"Neither the rejected pixels of '{attached.cube.label}' nor its event numbers are in the session; clean it "
+        "again with one of them ticked."
     )
 
 
 def find_overrules(attached):
     """What a person restored and rejected by hand so far: two (N, ny, nx) bool, or None where nothing."""
-    shape = _frames_shape(attached)
-    return tuple(unpack_mask(attached.record.get(name), shape) for name in _NOTED)
+    return tuple(unpack_mask(attached.record.get(name), attached.shape) for name in _NOTED)
+
+
+def has_overrules(attached):
+    """Whether there are any; the masks of a large set are large, and not looked at."""
+    return any(attached.record.get(name) for name in _NOTED)
 
 
 def note_overrules(attached, restored, rejected):
@@ -168,7 +170,7 @@ def plan_overrule(attached, restore=None, reject=None):
         # the peaks tell which event is which
         pixels, numbers = _peaks(attached)
     else:
-        labels = np.moveaxis(attached.cube.get_data(attached.event), attached.axis, 0)
+        labels = attached.values(attached.event)
         numbers = labels[np.unravel_index(pixels, labels.shape)]
     column = attached.column("map", "reference")
     empty = np.full(image_set.shape[1:], np.nan, np.float32)
@@ -182,7 +184,7 @@ def _peaks(attached):
     if any(cid is None for cid in columns):
         return np.zeros((2, 0), int)
     numbers, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
-    index = np.ravel_multi_index(tuple(where), _frames_shape(attached))
+    index = np.ravel_multi_index(tuple(where), attached.shape)
     order = np.argsort(index)
     return index[order], numbers[order]
 
@@ -280,18 +282,16 @@ class Overrule(Command):
                     if cid is not None:
                         self._columns[cid] = attached.events.get_component(cid), made.get_component(new)
         self._records = [
-            (record, dict(record), self._record_after(record, columns)) for record in (attached.record, *self._metas())
+            (record, dict(record), self._record_after(record, columns))
+            for record in (attached.record, *(data.meta for data in attached.datasets))
         ]
         self._edits = edits
-
-    def _metas(self):
-        return [data.meta for data in self.attached.datasets]
 
     def _record_after(self, record, columns):
         after = dict(record)
         after["overrules"] = [*record.get("overrules", ()), self.change.describe()]
         if record is self.attached.record:
-            shape = _frames_shape(self.attached)
+            shape = self.attached.shape
             restored, rejected = self.change.restored, self.change.rejected
             for name, taken, given in zip(_NOTED, (rejected, restored), (restored, rejected), strict=True):
                 mask = unpack_mask(record.get(name), shape)
@@ -332,16 +332,8 @@ class Overrule(Command):
         if self.attached.cube not in collection.data:
             return
         if here is not None and here in collection.data:
-            collection.remove_link(
-                [
-                    link
-                    for link in collection.external_links
-                    if isinstance(link, LinkCollection) and (link.data1 is here or link.data2 is here)
-                ]
-            )
-            collection.remove(here)
-            for subset in list(here.subsets):
-                subset.delete()
+            remove_links(collection, [here])
+            remove_data(collection, here)
         if there is not None:
             attached = self.attached
             collection.append(there)
@@ -395,11 +387,6 @@ def _as_index(rows):
     return rows if rows.size else rows.astype(int)
 
 
-def _frames_shape(attached):
-    shape = list(attached.cube.shape)
-    return (shape.pop(attached.axis), *shape)
-
-
 def _selection(session, subset, attached):
     """The cleaning that is meant, and what the subset selects of it."""
     if subset is None:
@@ -433,9 +420,7 @@ def _speaks_of(state, attached):
                 return True
             continue
         for cid in one.attributes:
-            if any(cid is mine for mine in (attached.cleaned, attached.rejected, attached.event)):
-                return True
-            if any(cid.parent is data for data in attached.datasets):
+            if attached.made(cid) or any(cid.parent is data for data in attached.datasets):
                 return True
     return False
 

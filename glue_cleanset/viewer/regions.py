@@ -7,7 +7,7 @@ from glue.core.exceptions import IncompatibleAttribute, IncompatibleDataExceptio
 from glue.core.subset import MaskSubsetState, SliceSubsetState
 from glue.viewers.image.state import ImageViewerState
 
-__all__ = ["MOST", "Part", "central_part", "selected_pixels", "subset_states", "viewed_part"]
+__all__ = ["MOST", "Part", "central_part", "selected_pixels", "shown_index", "subset_states", "viewed_part"]
 
 MOST = 512  # pixels along an axis: what can be judged again while a slider moves
 
@@ -63,7 +63,7 @@ def viewed_part(viewers, data, axis=0, images=None, most=MOST):
         if images:
             frame = next((k for k, image in enumerate(images) if image is shown), None)
         else:
-            frame = None if shown is None or shown is not data else _middle(state.slices[axis])
+            frame = None if shown is None or shown is not data else shown_index(state.slices[axis])
             axes = {0, 1, 2} - {axis}
         if frame is None or {state.x_att.axis, state.y_att.axis} != axes:
             continue
@@ -134,9 +134,9 @@ def _has_its_shape(state, data):
     return not isinstance(state, SliceSubsetState) or len(state.slices) == data.ndim
 
 
-def _middle(position):
-    # a range of frames that the viewer has collapsed to one
-    return getattr(position, "center", position)
+def shown_index(position):
+    """The index that an image viewer shows of an axis: of a range that it has collapsed to one, the middle."""
+    return int(getattr(position, "center", position))
 
 
 def _span(low, high, length, most):

@@ -113,17 +113,16 @@ class SparseCategoricalComponent(CategoricalComponent):
 
 
 def pack_mask(mask):
-    """A bool array as text, short where most of it is alike."""
-    return _pack(np.packbits(mask))
+    """A bool array as text, short where most of it is alike; None where nothing in it is True."""
+    return _pack(np.packbits(mask)) if np.any(mask) else None
 
 
 def unpack_mask(text, shape):
-    """The array that `pack_mask` made text of; None where there is none, or nothing in it is True."""
+    """The array that `pack_mask` made text of; None of None."""
     if not text:
         return None
     bits = _unpack(text, np.dtype(np.uint8))
-    mask = np.unpackbits(bits, count=math.prod(shape)).astype(bool).reshape(shape)
-    return mask if mask.any() else None
+    return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
 
 
 def _check_shape(base, shape):

@@ -12,6 +12,7 @@ from glue.core.state_objects import State
 from ..core.settings import CleanSettings
 from .attach import RUNS, find_attached
 from .overrule import find_overrules
+from .regions import shown_index
 from .stack import FACTS, NAMES
 
 __all__ = [
@@ -92,7 +93,8 @@ class Tracer:
 
     def __init__(self, attached):
         self.attached = attached
-        self.model = attached.model
+        # made anew of plain values whenever they are asked for
+        self.model, self.settings = attached.model, attached.settings
         if self.model is None:
             raise ValueError(
                 f"'{attached.source.label}' of '{attached.cube.label}' was cleaned by a version of glue_cleanset that "
@@ -135,13 +137,13 @@ class Tracer:
             raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")
         event, cleaned = self._read(a.event, y, x), self._read(a.cleaned, y, x)
         rejected = self._rejected(y, x, event, cleaned)
-        trace = trace_pixel(self._image_set, self.model, a.settings, y, x, rejected)
+        trace = trace_pixel(self._image_set, self.model, self.settings, y, x, rejected)
         repaired = None
-        if cleaned is not None and a.settings.repair != "none":
+        if cleaned is not None and self.settings.repair != "none":
             repaired = np.where(rejected, cleaned.astype(float), np.nan)
         names = self._image_set.names if a.axis == 0 and a.cube.meta.get(NAMES) else ()
         return TracedPixel(
-            trace, repaired, event, self._sizes(event), self.unit, a.settings, names, self._by_hand(y, x)
+            trace, repaired, event, self._sizes(event), self.unit, self.settings, names, self._by_hand(y, x)
         )
 
     def _by_hand(self, y, x):
@@ -170,7 +172,7 @@ class Tracer:
             return (cleaned != source) & ~(np.isnan(cleaned) & np.isnan(source))
         from ..core.inspect import preview
 
-        return preview(self._image_set, self.model, a.settings, (y, y + 1), (x, x + 1))[:, 0, 0]
+        return preview(self._image_set, self.model, self.settings, (y, y + 1), (x, x + 1))[:, 0, 0]
 
     def _sizes(self, event):
         columns = [self.attached.column("events", name) for name in ("event", "pixels")]
@@ -266,7 +268,7 @@ def find_traced(viewer_state, collection):
     shown = [layer.attribute for layer in viewer_state.layers if getattr(layer, "attribute", None) is not None]
     for attribute in reversed(shown):
         for a in mine:
-            if any(attribute is cid for cid in (a.cleaned, a.rejected, a.event)):
+            if a.made(attribute):
                 return a
     for a in mine or found:
         if mine or _carry(reference, [0] * reference.ndim, a.cube, a) is not None:
@@ -297,7 +299,7 @@ def pixel_of(viewer_state, x, y, attached):
     reference = viewer_state.reference_data
     if x is None or y is None or reference is None or viewer_state.x_att is None or viewer_state.y_att is None:
         return None
-    point = [int(getattr(s, "center", s)) for s in viewer_state.slices]
+    point = [shown_index(position) for position in viewer_state.slices]
     # nearest, and always the same way at the border of two pixels
     point[viewer_state.x_att.axis], point[viewer_state.y_att.axis] = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
     if not _inside(point, reference):
@@ -447,11 +449,8 @@ def _why_kept(pixel, frame):
     if not (value < low or value > high):
         return ""
     n, count = np.isfinite(trace.value).sum(), trace.rejected.sum()
-    by_noise = settings.detection in ("noise", "ccd")
-    most = settings.max_rejected
-    if most is None and by_noise:
-        most = max(1, (len(trace.value) - 1) // 2)
-    if most is not None and count >= most:
+    most = settings.most_rejected(len(trace.value))
+    if count >= most:
         return f" although beyond the limits: at most {most} {'frame is' if most == 1 else 'frames are'} rejected"
     if settings.min_frames and n - count <= settings.min_frames:
         return f" although beyond the limits: at least {settings.min_frames} must remain"

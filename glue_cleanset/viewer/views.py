@@ -86,14 +86,16 @@ def blinking_layer(layers, collection):
     found : list of glue_cleanset.viewer.attach.Attached
         The results of its cube that have cleaned frames, the newest last.
     """
-    for layer in layers:
-        if not layer.visible or not hasattr(layer, "v_min"):
-            continue
+    for layer in _images(layers):
         found = [attached for attached in find_attached(collection, layer.layer) if attached.cleaned is not None]
         found = [attached for attached in found if attached.cube is layer.layer]
         if found:
             return layer, found
     return None, []
+
+
+def _images(layers):
+    return [layer for layer in layers if layer.visible and hasattr(layer, "v_min")]
 
 
 def blink(viewer_state, collection, back_to=None):
@@ -134,9 +136,7 @@ def blink(viewer_state, collection, back_to=None):
 
 def map_layer(layers, collection):
     """The layer that `switch_map` would switch, and its result; two None where no layer shows a rejection map."""
-    for layer in layers:
-        if not layer.visible or not hasattr(layer, "v_min"):
-            continue
+    for layer in _images(layers):
         for attached in find_attached(collection, layer.layer)[::-1]:
             if attached.map is layer.layer:
                 return layer, attached

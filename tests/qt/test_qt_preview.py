@@ -577,6 +577,7 @@ def test_overrules_of_the_last_cleaning_are_kept_if_wished(application, dialog, 
     restored[1, 2, 3] = rejected[1, 2, 3] = True  # in both: it stays
     rejected[2, :, 0] = True  # not to be used, in what follows
     monkeypatch.setattr(CleanState, "_overrules", lambda state: (restored, rejected))
+    monkeypatch.setattr(CleanState, "has_overrules", True)
     again = clean_from_menu(application.session, application.data_collection)
     state, box = again.state, again.bool_keep_overrules
     assert box.isVisible()

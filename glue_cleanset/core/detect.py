@@ -83,6 +83,12 @@ class Detector:
     ----------
     model : SetModel
         Complete.
+    surroundings : (ndarray, ndarray, ndarray), (ny, nx)
+        The median image on the mean scale [ADU]; by how much the scatter about it exceeds the noise model around each
+        pixel (factor of the variance, never below 1); the squared range of the median around it [ADU^2], 0 where that
+        is noise.
+    rows : _Rows
+        The frames in pieces for the compiled loops, and what these are told of each frame.
     """
 
     def __init__(self, image_set, model, settings, corner=(0, 0), progress=None):
@@ -93,13 +99,13 @@ class Detector:
             every = [slice(None, None, 1 + length // 256 * 2) for length in image_set.shape[1:]]
             values = np.abs(np.nan_to_num(image_set.read(*every)))
             model = replace(model, largest=np.percentile(values, 99, axis=(1, 2)))
-        self._rows = _Rows(image_set, model, corner)
-        self._surroundings, self.model = _look_around(self._rows, model, self._progress)
+        self.rows = _Rows(image_set, model, corner)
+        self.surroundings, self.model = _look_around(self.rows, model, self._progress)
         if settings.detection == "ccd":
             # the noise model alone: nothing is learned from the neighbourhood
-            median, inflation, _ = self._surroundings
-            self._surroundings = median, np.ones_like(inflation), np.maximum(median, 0) ** 2
-            for values in (self._rows.model, self._rows.exact):
+            median, inflation, _ = self.surroundings
+            self.surroundings = median, np.ones_like(inflation), np.maximum(median, 0) ** 2
+            for values in (self.rows.model, self.rows.exact):
                 values[6][:] = settings.scale_noise**2
 
     def find(self):
@@ -109,7 +115,7 @@ class Detector:
         -------
         Outliers
         """
-        settings, rows = self.settings, self._rows
+        settings, rows = self.settings, self.rows
         shape = rows.image_set.shape
         rejected = np.zeros(shape, bool)
         reference = np.empty(shape[1:], rows.dtype)
@@ -119,7 +125,7 @@ class Detector:
 
         def find(y0, y1):
             stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
-            parts = [image[a:b] for image in self._surroundings]
+            parts = [image[a:b] for image in self.surroundings]
             flag(stack, row0, row1, top, rows, parts, reference[a:b], rejected[:, a:b])
             if not settings.grow:
                 measure(stack, row0, row1, top, y0, y1)
@@ -144,9 +150,9 @@ class Detector:
         Outliers
             Its reference is NaN where no frame is flagged.
         """
-        reference = np.full(rejected.shape[1:], np.nan, self._rows.dtype)
+        reference = np.full(rejected.shape[1:], np.nan, self.rows.dtype)
         measure, gather = self._measurer(rejected, reference, 0, len(rejected))
-        self._rows.work(lambda y0, y1: measure(*self._rows.read(y0, y1)[:4], y0, y1))
+        self.rows.work(lambda y0, y1: measure(*self.rows.read(y0, y1)[:4], y0, y1))
         return gather()
 
     def samples(self, y, x, flags):
@@ -167,8 +173,8 @@ class Detector:
         variance : ndarray, (N, K), float64
             Of z [ADU^2], at the median of the survivors, with the local inflation; NaN where none survives.
         """
-        scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in self._rows.exact)
-        image_set = self._rows.image_set
+        scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in self.rows.exact)
+        image_set = self.rows.image_set
         where = slice(None), y, x
         z = np.where(image_set.usable(where), image_set.frames[where], np.nan)
         z = (z - (origin + gy * y + gx * x)) / scale
@@ -176,13 +182,13 @@ class Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of pixels where all is NaN
             level = np.nanmedian(np.where(survives, z, np.nan), axis=0)
-        _, inflation, structure = (image[y, x].astype(float) for image in self._surroundings)
+        _, inflation, structure = (image[y, x].astype(float) for image in self.surroundings)
         v = np.maximum(a + b * level, least)
         return z, survives, np.maximum(v * inflation, v + c * structure)
 
     def _measurer(self, rejected, reference, fewest, most):
         """measure(stack, row0, row1, top, y0, y1) for each piece, and gather() for the end."""
-        rows = self._rows
+        rows = self.rows
         shape = rejected.shape
         images = np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.float32)
         found = {}
@@ -192,7 +198,7 @@ class Detector:
             flags = rejected[:, here]
             size = np.count_nonzero(flags)
             where, measured = np.empty((3, size), np.int32), np.empty((5, size))
-            parts = [image[here] for image in self._surroundings[1:]]
+            parts = [image[here] for image in self.surroundings[1:]]
             out = flags, reference[here], tuple(image[here] for image in images), where, measured
             size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, fewest, most, *out)
             # one by one, so that each can be given back
@@ -205,7 +211,7 @@ class Detector:
             order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
             measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
             result = reference.astype(np.float32, copy=False)
-            result[~np.isfinite(self._surroundings[0])] = np.nan
+            result[~np.isfinite(self.surroundings[0])] = np.nan
             return Outliers(rejected, result, *images, index[order], *measured)
 
         return measure, gather

@@ -1,0 +1,222 @@
+"""The tracks of moving objects, drawn over the image viewers that show their set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+
+from .attach import find_attached
+from .browse import axes_in_cube
+from .colors import kind_color
+
+__all__ = ["TrackPart", "clear_tracks", "draw_tracks", "find_tracks", "outside_circle"]
+
+RADIUS = 7  # of the circle [points]
+FONT_SIZE = 8
+# below the ring of the current event
+ABOVE_IMAGES = 9_000
+
+
+def find_tracks(viewer, collection):
+    """The result whose tracks belong into an image viewer.
+
+    Parameters
+    ----------
+    viewer : image viewer of glue
+    collection : glue.core.DataCollection
+
+    Returns
+    -------
+    glue_cleanset.viewer.attach.Attached or None
+        Of the cube or the map that is on display the cleaning whose part is shown, else the newest; None where there
+        are no tracks.
+    """
+    state = getattr(viewer, "state", None)
+    data = getattr(state, "reference_data", None)
+    if data is None:
+        return None
+    found = [attached for attached in find_attached(collection) if _positions(attached) is not None]
+    found = [attached for attached in found if _axes(viewer, attached) is not None]
+    shown = [layer for layer in state.layers if layer.visible]
+    # the newest, if what is shown does not speak of another
+    return max(
+        reversed(found),
+        key=lambda one: any(layer.layer is one.map or one.made(getattr(layer, "attribute", None)) for layer in shown),
+        default=None,
+    )
+
+
+def draw_tracks(viewer, collection):
+    """Draw the tracks that belong into an image viewer, in the place of those that are there.
+
+    Each is a thin line along the whole path, as far as that is in the image, a circle at the place in the frame shown,
+    and the number of the track beside it; circle and number follow the frame.
+
+    Parameters
+    ----------
+    viewer : image viewer of glue
+    collection : glue.core.DataCollection
+
+    Returns
+    -------
+    glue_cleanset.viewer.attach.Attached or None
+        Whose tracks are drawn.
+    """
+    clear_tracks(viewer)
+    attached = find_tracks(viewer, collection)
+    if attached is None:
+        return None
+    x, y = _axes(viewer, attached)
+    numbers = attached.tracks.get_data(attached.column("tracks", "track"))
+    positions, size = _positions(attached), np.array(attached.shape[1:])
+    for number, path in zip(numbers, positions, strict=True):
+        path = np.where(((path > -0.5) & (path < size - 0.5)).all(axis=1, keepdims=True), path, np.nan)
+        track = _Track(int(number), path[:, [x, y]], viewer.state, _frame_axis(viewer, attached))
+        for part in (_Path(track), _Place(track), _Number(track)):
+            viewer.axes.add_artist(part)
+    viewer.redraw()
+    return attached
+
+
+def clear_tracks(viewer):
+    """Take the tracks away from an image viewer."""
+    parts = [artist for artist in viewer.axes.get_children() if isinstance(artist, TrackPart)]
+    for part in parts:
+        part.remove()
+    if parts:
+        viewer.redraw()
+
+
+def outside_circle(points, center, radius):
+    """A line without what of it is inside a circle.
+
+    Parameters
+    ----------
+    points : ndarray, (N, 2)
+    center : ndarray, (2,)
+    radius : float
+
+    Returns
+    -------
+    ndarray, (M, 2)
+        Its pieces, rows of NaN between them.
+    """
+    pieces = [np.full((1, 2), np.nan)]
+    for start, end in zip(points, points[1:], strict=False):
+        along, away = end - start, start - center
+        # |away + t along| = radius
+        a, b, c = along @ along, along @ away, away @ away - radius**2
+        inner = b * b - a * c
+        if not inner > 0 or a == 0:
+            spans = [(0.0, 1.0)] if not c < 0 else []
+        else:
+            enters, leaves = (-b - np.sqrt(inner)) / a, (-b + np.sqrt(inner)) / a
+            spans = [(0.0, min(enters, 1.0)), (max(leaves, 0.0), 1.0)]
+        for first, last in spans:
+            if first < last:
+                pieces += [start + np.outer([first, last], along), np.full((1, 2), np.nan)]
+    return np.concatenate(pieces)
+
+
+@dataclass(frozen=True, eq=False)
+class _Track:
+    number: int
+    path: np.ndarray  # (N, 2): x, y in pixels of the image; NaN outside of it
+    state: Any  # of the viewer
+    frame_axis: int | None  # None where the image is of no one frame
+
+    def place(self):
+        """x, y in the frame shown, or None."""
+        if self.frame_axis is None:
+            return None
+        here = self.path[int(self.state.slices[self.frame_axis])]
+        return here if np.isfinite(here).all() else None
+
+
+class TrackPart:
+    """What is drawn of a track."""
+
+    def __init__(self, track, *args, **style):
+        super().__init__(*args, color=kind_color("moving object"), zorder=ABOVE_IMAGES, **style)
+        self.track = track
+
+    @property
+    def number(self):
+        """Of the track."""
+        return self.track.number
+
+
+class _Path(TrackPart, Line2D):
+    """The way through all frames; open where the object is now, which is to be seen."""
+
+    def __init__(self, track):
+        super().__init__(track, *track.path.T, linewidth=1)
+        self.set_path_effects([withStroke(linewidth=2.4, foreground="black", alpha=0.6)])
+
+    def draw(self, renderer):
+        place = self.track.place()
+        path = self.track.path
+        if place is not None:
+            transform = self.axes.transData
+            points, center = transform.transform(path), transform.transform(place)
+            path = outside_circle(points, center, renderer.points_to_pixels(RADIUS))
+            path = transform.inverted().transform(path)
+        self.set_data(*path.T)
+        super().draw(renderer)
+
+
+class _Place(TrackPart, Line2D):
+    def __init__(self, track):
+        super().__init__(track, [], [], marker="o", markersize=2 * RADIUS, markerfacecolor="none", linestyle="none")
+        self.set_path_effects([withStroke(linewidth=2.4, foreground="black", alpha=0.6)])
+
+    def draw(self, renderer):
+        place = self.track.place()
+        if place is not None:
+            self.set_data(*place[:, np.newaxis])
+            super().draw(renderer)
+
+
+class _Number(TrackPart, Annotation):
+    """Beside the place; where there is none beside the first point of the way."""
+
+    def __init__(self, track):
+        super().__init__(
+            track, str(track.number), (0, 0), (RADIUS, RADIUS), textcoords="offset points", fontsize=FONT_SIZE
+        )
+        self.set_path_effects([withStroke(linewidth=2, foreground="black")])
+
+    def draw(self, renderer):
+        place = self.track.place()
+        if place is None:
+            inside = self.track.path[np.isfinite(self.track.path).all(axis=1)]
+            place = inside[0] if len(inside) else None
+        if place is not None:
+            self.xy = tuple(place)
+            super().draw(renderer)
+
+
+def _positions(attached):
+    """y, x of each object in each frame, (T, N, 2); None where there is no track."""
+    column = None if attached.tracks is None else attached.column("tracks", "track")
+    positions = np.array(attached.record.get("track positions") or (), float)
+    return positions if column is not None and attached.tracks.size == len(positions) > 0 else None
+
+
+def _axes(viewer, attached):
+    """Which of y (0) and x (1) of the frames a viewer shows to the right and upwards; None where it does not."""
+    axes = axes_in_cube(viewer, attached.cube)
+    if axes is None:
+        return None
+    of_frames = [axis for axis in range(3) if axis != attached.axis]
+    shown = [axes[att.axis] for att in (viewer.state.x_att, viewer.state.y_att)]
+    return None if attached.axis in shown else [of_frames.index(axis) for axis in shown]
+
+
+def _frame_axis(viewer, attached):
+    """The axis of the data shown along which the frames follow each other; None where it shows no one frame."""
+    axes = axes_in_cube(viewer, attached.cube)
+    return axes.index(attached.axis) if attached.axis in axes else None

@@ -38,7 +38,7 @@ def find_tracks(viewer, collection):
     data = getattr(state, "reference_data", None)
     if data is None:
         return None
-    found = [attached for attached in find_attached(collection) if _positions(attached) is not None]
+    found = [attached for attached in find_attached(collection) if attached.tracks is not None]
     found = [attached for attached in found if _axes(viewer, attached) is not None]
     shown = [layer for layer in state.layers if layer.visible]
     # the newest, if what is shown does not speak of another
@@ -71,8 +71,8 @@ def draw_tracks(viewer, collection):
         return None
     x, y = _axes(viewer, attached)
     numbers = attached.tracks.get_data(attached.column("tracks", "track"))
-    positions, size = _positions(attached), np.array(attached.shape[1:])
-    for number, path in zip(numbers, positions, strict=True):
+    size = np.array(attached.shape[1:])
+    for number, path in zip(numbers, attached.track_positions, strict=True):
         path = np.where(((path > -0.5) & (path < size - 0.5)).all(axis=1, keepdims=True), path, np.nan)
         track = _Track(int(number), path[:, [x, y]], viewer.state, _frame_axis(viewer, attached))
         for part in (_Path(track), _Place(track), _Number(track)):
@@ -197,13 +197,6 @@ class _Number(TrackPart, Annotation):
         if place is not None:
             self.xy = tuple(place)
             super().draw(renderer)
-
-
-def _positions(attached):
-    """y, x of each object in each frame, (T, N, 2); None where there is no track."""
-    column = None if attached.tracks is None else attached.column("tracks", "track")
-    positions = np.array(attached.record.get("track positions") or (), float)
-    return positions if column is not None and attached.tracks.size == len(positions) > 0 else None
 
 
 def _axes(viewer, attached):

@@ -1,12 +1,14 @@
-"""What a viewer of a cleaned set shows: original or cleaned, the frame rejected or the significance over all frames."""
+"""What a viewer of a cleaned set shows: original or cleaned; the frame rejected, the significance over all frames, or
+the kinds of the events, all or one."""
 
 from contextlib import contextmanager
 
 import numpy as np
+from echo import delay_callback
 from glue.config import colormaps
 
 from .attach import find_attached, flat_viewers
-from .colors import show_frames
+from .colors import colormap_kind, show_frames, show_kinds
 
 __all__ = [
     "blink",
@@ -16,12 +18,14 @@ __all__ = [
     "keep_frames",
     "map_layer",
     "map_title",
+    "show_event_kinds",
+    "show_only",
     "show_rejected_frame",
     "show_significance",
     "switch_map",
 ]
 
-FRAME, SIGNIFICANCE = "rejected frame", "peak significance"
+FRAME, SIGNIFICANCE, KIND = "rejected frame", "peak significance", "kind"
 SEQUENTIAL = "inferno"
 # of the significances above 0: the strongest hits would leave nothing to be seen of the others
 PERCENT = 99.5
@@ -61,6 +65,8 @@ def map_title(attached, attribute):
         return f"Rejection map{attached.suffix}, frames 1 to {n_frames} in colour"
     if attribute.label == SIGNIFICANCE:
         return f"Peak significance{attached.suffix} over all {n_frames} frames"
+    if attribute.label == KIND:
+        return f"Kinds of events{attached.suffix} in all {n_frames} frames"
     return f"{str(attribute).capitalize()}: {attached.cube.label}"
 
 
@@ -143,8 +149,15 @@ def map_layer(layers, collection):
     return None, None
 
 
-def switch_map(viewer_state, collection):
+def switch_map(viewer_state, collection, to=SIGNIFICANCE):
     """Switch a viewer of a rejection map between the frame rejected and the significance over all frames.
+
+    Parameters
+    ----------
+    viewer_state : glue.viewers.image.state.ImageViewerState
+    collection : glue.core.DataCollection
+    to : str
+        What to switch to from anything else: 'peak significance', or 'kind' for the kinds of the events.
 
     Returns
     -------
@@ -154,13 +167,19 @@ def switch_map(viewer_state, collection):
     layer, attached = map_layer(viewer_state.layers, collection)
     if layer is None:
         return None
-    if layer.attribute is attached.map.id[SIGNIFICANCE]:
+    if layer.attribute is attached.map.id[to]:
         show_rejected_frame(layer, attached)
+    elif to == KIND:
+        show_event_kinds(layer, attached)
     else:
         show_significance(layer, attached)
+    _entitle_map(viewer_state, layer, attached)
+    return layer.attribute
+
+
+def _entitle_map(viewer_state, layer, attached):
     known = {map_title(attached, cid) for cid in attached.map.main_components}
     entitle(viewer_state, map_title(attached, layer.attribute), known)
-    return layer.attribute
 
 
 def show_rejected_frame(layer, attached):
@@ -168,6 +187,39 @@ def show_rejected_frame(layer, attached):
     layer.attribute = attached.map.id[FRAME]
     layer.percentile, layer.stretch = "Custom", "linear"
     show_frames(layer, attached.cube.shape[attached.axis])
+
+
+def show_event_kinds(layer, attached, only=None):
+    """Let a layer of the map show the kind of the most significant event at a pixel, or `only` where it is this one."""
+    layer.attribute = attached.map.id[KIND]
+    layer.percentile, layer.stretch = "Custom", "linear"
+    show_kinds(layer, only)
+
+
+def show_only(viewers, collection, attached, kind):
+    """Let tables of events and rejection maps show one kind of events only.
+
+    Parameters
+    ----------
+    viewers : iterable
+        Viewers, or nested lists of them, as ``application.viewers``.
+    collection : glue.core.DataCollection
+    attached : glue_cleanset.viewer.attach.Attached
+    kind : str or None
+        One of `glue_cleanset.core.settings.KINDS`; None = all of them, on maps that show kinds.
+    """
+    column = attached.column("events", KIND)
+    for viewer in flat_viewers(viewers):
+        state = getattr(viewer, "state", None)
+        if hasattr(state, "filter_att") and any(layer.layer is attached.events for layer in state.layers):
+            with delay_callback(state, "regex", "filter_att", "filter"):
+                state.regex, state.filter_att, state.filter = False, column, kind or ""
+        elif hasattr(state, "reference_data") and attached.column("map", KIND) is not None:
+            layer, one = map_layer(state.layers, collection)
+            if layer is not None and one.map is attached.map:
+                if kind is not None or colormap_kind(layer.cmap) is not None:
+                    show_event_kinds(layer, attached, kind)
+                    _entitle_map(state, layer, attached)
 
 
 def show_significance(layer, attached):

@@ -162,15 +162,16 @@ def _table(summary, kinds):
     from glue_cleanset.core.clean import BAD_MISMATCH, MANY_PERCENT  # loaded with the result
 
     doubts = {
-        "percent": (MANY_PERCENT, "More than {:g} % of its pixels were rejected: something in it varies, or not registered."),
-        "mismatch": (BAD_MISMATCH, "Its stars differ from the rest of the set by more than {:g} %: blurred, trailed, or not registered."),
+        "percent": (MANY_PERCENT, "More than {:g} % of its pixels were rejected: something in it varies"),
+        "mismatch": (BAD_MISMATCH, "Its stars differ from the rest of the set by more than {:g} %: blurred, trailed"),
     }
     reasons = [
-        [text.format(limit) for name, (limit, text) in doubts.items() if frame[name] > limit] for frame in summary
+        [f"{text.format(limit)}, or not registered." for name, (limit, text) in doubts.items() if frame[name] > limit]
+        for frame in summary
     ]
     for row, remark in zip(reasons, summary["remark"], strict=True):
         row += [str(remark)] if remark else []
-    names = [name for name in COLUMNS if name not in WHERE_ANY or any(summary[name]) and (kinds or name == "remark")]
+    names = [name for name in COLUMNS if name not in WHERE_ANY or (any(summary[name]) and (kinds or name == "remark"))]
     model = QtGui.QStandardItemModel(len(summary), len(names))
     model.setSortRole(QtCore.Qt.UserRole)
     for column, name in enumerate(names):

@@ -1,5 +1,5 @@
-"""Tools of glue's toolbars: blink, the views of all frames at once and of the kinds, tracks, restore and reject; next and
-previous event, one kind shown alone, keep and repair an object."""
+"""Tools of glue's toolbars: of image viewers blink, all frames at once, kinds, tracks, restore, reject; of tables next
+and previous event, one kind alone, restore, keep and repair."""
 
 from pathlib import Path
 
@@ -210,7 +210,7 @@ class TracksTool(_ImageTool):
     tool_id = "cleanset:tracks"
     icon = icon_path("tracks")
     action_text = "Show tracks"
-    tool_tip = "Tracks: draw the ways of the moving objects through the frames; the circle is where each is in this frame"
+    tool_tip = "Tracks: draw the way of every moving object through the frames; the circle is where it is in this one"
     shortcut = "S"
     messages = (NumericalDataChangedMessage,)
 
@@ -380,9 +380,7 @@ class RestoreEventTool(_EventTool):
             raise ValueError("No event is chosen; click a row of the table first.")
         order = table.order
         after = order[np.flatnonzero(order == number)[0] + 1 :]
-        command = restore_event(
-            self.viewer.session, table.attached, number
-        )
+        command = restore_event(self.viewer.session, table.attached, number)
         self.viewer.set_status(f"Event {number}: {command.label}; Edit > Undo takes it back")
         if len(after) and table.events is not None and after[0] in table.events["event"]:
             table.browser.choose(table.events, after[0])
@@ -509,5 +507,5 @@ class RepairObjectTool(_ObjectTool):
         return repair_object(session, attached, track)
 
 
-IMAGE_TOOLS = (BlinkTool, OverlapTool, KindsTool, TracksTool, RestoreTool, RejectTool)
+IMAGE_TOOLS = (BlinkTool, OverlapTool, KindsTool, RestoreTool, RejectTool, TracksTool)
 TABLE_TOOLS = (PreviousEventTool, NextEventTool, RestoreEventTool, KeepObjectTool, RepairObjectTool, ShowKindTool)

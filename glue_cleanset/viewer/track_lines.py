@@ -1,6 +1,7 @@
 """The tracks of moving objects, drawn over the image viewers that show their set."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def outside_circle(points, center, radius):
         Its pieces, rows of NaN between them.
     """
     pieces = [np.full((1, 2), np.nan)]
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         along, away = end - start, start - center
         # |away + t along| = radius
         a, b, c = along @ along, along @ away, away @ away - radius**2

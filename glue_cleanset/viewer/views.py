@@ -216,10 +216,10 @@ def show_only(viewers, collection, attached, kind):
                 state.regex, state.filter_att, state.filter = False, column, kind or ""
         elif hasattr(state, "reference_data") and attached.column("map", KIND) is not None:
             layer, one = map_layer(state.layers, collection)
-            if layer is not None and one.map is attached.map:
-                if kind is not None or colormap_kind(layer.cmap) is not None:
-                    show_event_kinds(layer, attached, kind)
-                    _entitle_map(state, layer, attached)
+            mine = layer is not None and one.map is attached.map
+            if mine and (kind is not None or colormap_kind(layer.cmap) is not None):
+                show_event_kinds(layer, attached, kind)
+                _entitle_map(state, layer, attached)
 
 
 def show_significance(layer, attached):

@@ -10,7 +10,7 @@ from importlib import import_module
 from inspect import getdoc
 
 from . import __version__
-from .core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from .core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
 
 __all__ = ["main"]
 
@@ -132,7 +132,10 @@ def _add_setting(group, field, text):
         default = "on" if default else "off"
     else:
         kinds = typing.get_args(field.type) or (field.type,)
-        if any(typing.get_origin(kind) is tuple for kind in kinds):
+        if field.name == "keep":
+            options["type"], options["metavar"] = _kinds, "KIND[,KIND...]"
+            text += f" The kinds: {', '.join(KINDS)}; nothing = none of them."
+        elif any(typing.get_origin(kind) is tuple for kind in kinds):
             options["type"], options["metavar"] = _numbers, "BRIGHT[,DARK]"
         elif int in kinds and default is not None and len(kinds) > 1:
             options["type"], options["metavar"] = _count_or_none, "N|none"
@@ -168,6 +171,10 @@ def _numbers(text):
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor numbers with a comma between them") from None
     return values[0] if len(values) == 1 else values
+
+
+def _kinds(text):
+    return () if text == "nothing" else tuple(kind.strip().replace("_", " ") for kind in text.split(","))
 
 
 def _count_or_none(text):

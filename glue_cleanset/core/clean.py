@@ -9,9 +9,10 @@ import numpy as np
 from astropy.table import Table
 
 from .detect import Detector
-from .events import find_events, summarize
+from .events import map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kernels_flag import judge
+from .kinds import tell_kinds
 from .model import SetModel
 from .names import listed
 from .noise import NoiseModel, fit_noise
@@ -51,7 +52,7 @@ class CleanResult:
     cleaned : ndarray, (N, ny, nx), float
         The repaired frames [ADU], native byte order; equal to the input outside `rejected`.
     rejected : ndarray, (N, ny, nx), bool
-        True = this pixel of this frame is an outlier.
+        True = this pixel of this frame is an outlier, and not kept.
     rejection_map : ndarray, (ny, nx), uint16
         Number (1 ... N) of the frame rejected there, the most significant where several are; 0 = none.
     rejection_count : ndarray, (ny, nx), uint16
@@ -63,10 +64,13 @@ class CleanResult:
     events : astropy.table.Table
         One row per event: ``event`` (1 ...), ``frame`` (1 ...), ``y``, ``x`` (centre, 0-based), ``y_peak``, ``x_peak``,
         ``pixels``, ``total`` and ``peak`` [ADU above the reference], ``peak_significance`` [sigma],
-        ``polarity`` ('bright' or 'dark').
+        ``polarity`` ('bright' or 'dark'), ``kind`` (of `glue_cleanset.core.settings.KINDS`), ``confidence`` (0 ... 1),
+        ``track`` (of ``tracks``; 0 = none), ``kept`` (True = is not rejected).
     summary : astropy.table.Table
         One row per frame: ``frame``, ``name``, ``events``, ``pixels``, ``percent``, ``scale``, ``offset`` [ADU],
-        ``mismatch`` (by which share of the local range the frame differs from the others on stars).
+        ``mismatch`` (by which share of the local range the frame differs from the others on stars), the number of
+        events of each kind, kept ones included (``cosmic_ray`` ...), ``remark``. Events that are kept, and their
+        pixels, do not count as ``events`` and ``pixels``.
     noise : NoiseModel
         Gain and read noise used, and where they come from.
     scales, offsets : ndarray, (N,)
@@ -79,13 +83,23 @@ class CleanResult:
         What a person should know before trusting the result: frames that lost many pixels, a noise
         model that could not be fitted.
     event_pixels, event_numbers : ndarray, 1-D
-        Flat index into (N, ny, nx) of every rejected pixel, ascending, and the number of its event.
+        Flat index into (N, ny, nx) of the pixels of all events, kept ones included, ascending; the number of its event.
     model : SetModel
         What was learned of the whole set, with which any part of it can be judged again.
     overrules : tuple of str
         What a person restored or rejected by hand, in words.
     mask : ndarray, (N, ny, nx), bool, or None
         Of the frames: True = was ignored.
+    kind_map : ndarray, (ny, nx), uint8
+        1 + the place in `glue_cleanset.core.settings.KINDS` of the kind of the most significant event there, kept ones
+        included; 0 = none.
+    tracks : astropy.table.Table
+        One row per moving object: ``track`` (1 ...), ``frames`` (in how many it is seen), ``events``, ``first``,
+        ``last`` (frames), ``y``, ``x`` (in the first frame of the set), ``rate``, ``y_rate``, ``x_rate``
+        [pixel / frame], ``position_angle`` (of the motion [deg], from +y through -x), ``flux`` [ADU],
+        ``peak_significance`` [sigma].
+    track_positions : ndarray, (T, N, 2)
+        y, x of each moving object in each frame.
     """
 
     cleaned: np.ndarray
@@ -107,9 +121,12 @@ class CleanResult:
     model: SetModel = field(repr=False, default=None)
     overrules: tuple[str, ...] = ()
     mask: np.ndarray | None = field(repr=False, default=None)
+    kind_map: np.ndarray = field(repr=False, default=None)
+    tracks: Table = field(repr=False, default=None)
+    track_positions: np.ndarray = field(repr=False, default=None)
 
     def event_labels(self):
-        """The number of the event every pixel belongs to: (N, ny, nx) int32, 0 = none."""
+        """The number of the event every pixel belongs to, kept ones included: (N, ny, nx) int32, 0 = none."""
         labels = np.zeros(self.rejected.shape, np.int32)
         labels.reshape(-1)[self.event_pixels] = self.event_numbers
         return labels
@@ -187,14 +204,17 @@ def clean_image_set(
         scales, offsets = normalization.scales, normalization.offsets
         report(0.1)
         detector = Detector(image_set, model, settings, progress=report)
-        outliers, model = detector.find(), detector.model
+        told, model = tell_kinds(detector, detector.find()), detector.model
+        outliers, events, numbers = told.outliers, told.events, told.numbers
         del detector
         report(0.9)
         cleaned = copy.result()
     if settings.repair != "none":
-        cleaned.reshape(-1)[outliers.index] = repaired_values(image_set, outliers, normalization, settings)
-    events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
-    summary = summarize(outliers.index, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch)
+        rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
+        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings)
+    summary = summarize(
+        outliers, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch, told.remarks
+    )
     result = CleanResult(
         cleaned=cleaned,
         **outliers.images(),
@@ -210,11 +230,22 @@ def clean_image_set(
         event_numbers=numbers,
         model=model,
         mask=image_set.mask,
+        kind_map=map_kinds(outliers, events, numbers),
+        tracks=told.tracks,
+        track_positions=told.track_positions,
     )
     if protect is not None or reject is not None:
         known = result.event_pixels, result.event_numbers
         change = work_out(
-            image_set, settings, model, result.rejected, result.reference, known, restore=protect, reject=reject
+            image_set,
+            settings,
+            model,
+            result.rejected,
+            result.reference,
+            known,
+            events,
+            restore=protect,
+            reject=reject,
         )
         result = apply(result, change, cleaned)
         result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))

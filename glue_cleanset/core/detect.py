@@ -37,13 +37,15 @@ class Outliers:
     peak_significance : ndarray, (ny, nx), float32
         Greatest significance [sigma].
     index : ndarray, (K,), int64
-        Flat index of each rejected pixel, ascending.
+        Flat index of each pixel that stands out, ascending.
     median, mean : ndarray, (K,), float64
         Of the frames that survive there, as z = (frame - offset) / scale; NaN where none does.
     residual, significance : ndarray, (K,), float64
         Frame minus the expected value [ADU]; the same in sigma.
     missing_noise : ndarray, (K,), float64
         Noise [ADU] that the expected value lacks against a pixel of the frame.
+    kept : ndarray, (K,), bool
+        Which of these pixels are part of an event, but are not rejected: no image shows them.
     """
 
     rejected: np.ndarray
@@ -57,11 +59,35 @@ class Outliers:
     residual: np.ndarray
     significance: np.ndarray
     missing_noise: np.ndarray
+    kept: np.ndarray
 
     def images(self):
         """What a `CleanResult` takes over as it is, by name."""
         names = ("rejected", "rejection_map", "rejection_count", "peak_significance", "reference")
         return {name: getattr(self, name) for name in names}
+
+    def part(self, where):
+        """The same of some pixels of the index only; the images stay whole."""
+        columns = ("index", "median", "mean", "residual", "significance", "missing_noise", "kept")
+        return replace(self, **{name: getattr(self, name)[where] for name in columns})
+
+    def keep(self, kept):
+        """Let pixels of the index, (K,) bool, be kept and not rejected: its images are changed in place."""
+        size = self.rejection_map.size
+        frame, column = np.divmod(self.index, size)
+        self.rejected.reshape(-1)[self.index[kept]] = False
+        changed = np.zeros(size, bool)
+        changed[column[kept]] = True
+        for image in (self.rejection_map, self.rejection_count, self.peak_significance):
+            image.reshape(-1)[changed] = 0
+        others = np.flatnonzero(~kept & changed[column])
+        strength = np.abs(np.nan_to_num(self.significance[others]))
+        # the most significant is written last, of equals the first frame
+        others = others[np.lexsort((-frame[others], strength))]
+        self.rejection_map.reshape(-1)[column[others]] = frame[others] + 1
+        self.peak_significance.reshape(-1)[column[others]] = np.abs(np.nan_to_num(self.significance[others]))
+        np.add.at(self.rejection_count.reshape(-1), column[others], 1)
+        return replace(self, kept=kept)
 
 
 class Detector:
@@ -155,6 +181,37 @@ class Detector:
         self.rows.work(lambda y0, y1: measure(*self.rows.read(y0, y1)[:4], y0, y1))
         return gather()
 
+    def measure_again(self, flags, before, reference):
+        """Measure what is flagged now, and renew the reference where that has changed.
+
+        Parameters
+        ----------
+        flags, before : ndarray, (N, ny, nx), bool
+            Now, and when the reference was made.
+        reference : ndarray, (ny, nx)
+            As it was [ADU].
+
+        Returns
+        -------
+        outliers : Outliers
+            Its reference is complete.
+        columns : ndarray, int
+            Flat index of the pixels (y, x) where the flags have changed.
+        """
+        outliers = self.measure(flags)
+        columns = np.unique(np.flatnonzero(flags != before) % reference.size)
+        reference = reference.copy()
+        y, x = np.divmod(columns, reference.shape[1])
+        reference[y, x] = self._weighted_mean(y, x, flags[:, y, x])
+        return replace(outliers, reference=reference), columns
+
+    def _weighted_mean(self, y, x, flags):
+        """Noise-weighted mean of the frames that survive at some pixels; NaN where none does."""
+        z, survives, variance = self.samples(y, x, flags)
+        weight = np.where(survives, 1 / variance, 0)
+        with np.errstate(invalid="ignore"):
+            return np.sum(np.where(survives, weight * z, 0), axis=0) / np.sum(weight, axis=0)
+
     def samples(self, y, x, flags):
         """The samples of some pixels that survive, on the mean scale.
 
@@ -212,7 +269,7 @@ class Detector:
             measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
             result = reference.astype(np.float32, copy=False)
             result[~np.isfinite(self.surroundings[0])] = np.nan
-            return Outliers(rejected, result, *images, index[order], *measured)
+            return Outliers(rejected, result, *images, index[order], *measured, np.zeros(index.size, bool))
 
         return measure, gather
 

@@ -5,34 +5,47 @@ from astropy import units as u
 from astropy.table import Table
 
 from . import kernels
+from .settings import KINDS
 
-__all__ = ["find_events", "summarize"]
+__all__ = ["FACTS", "find_events", "map_kinds", "summarize"]
+
+# what is said of an event beyond what is measured
+FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
 
 
-def find_events(index, residual, significance, shape):
-    """Join adjacent rejected pixels of one frame and one polarity to events, and measure them.
+def find_events(index, residual, significance, shape, group=None, whole=None):
+    """Join adjacent pixels of one frame and one polarity to events, and measure them.
 
     Parameters
     ----------
     index : ndarray, (K,), int
-        Flat index of each rejected pixel in `shape`, ascending.
+        Flat index of each pixel in `shape`, ascending.
     residual, significance : ndarray, (K,)
-        Of each rejected pixel [ADU], [sigma]; NaN where nothing was left to compare with.
+        Of each pixel [ADU], [sigma]; NaN where nothing was left to compare with.
     shape : (int, int, int)
         N, ny, nx.
+    group : ndarray, (K,), int, optional
+        Only pixels of the same group (0 ...) are joined.
+    whole : ndarray, (K,), bool, optional
+        With `group`: where the group is one event in each frame, whatever its polarity and what lies between.
 
     Returns
     -------
     events : astropy.table.Table
-        One row per event, see `glue_cleanset.CleanResult`.
+        One row per event, see `glue_cleanset.CleanResult`; of no kind yet.
     number : ndarray, (K,), int32
-        The event (1 ...) of each rejected pixel. Events are numbered by their first pixel: frame, row, column.
+        The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
     dark = residual < 0
     frame, y, x = np.unravel_index(index, shape)
     ny, nx = shape[1:]
     number = np.empty(index.size, np.int32)
-    count = kernels.label(index, dark, ny, nx, number)
+    alike = dark.astype(np.int32)
+    if group is not None:
+        alike = (2 * group + (alike if whole is None else np.where(whole, 0, alike))).astype(np.int32)
+    count = kernels.label(index, alike, ny, nx, number)
+    if whole is not None and whole.any():
+        count = _join_groups(number, group, frame, np.flatnonzero(whole))
     event = number - 1
     weight = np.abs(np.nan_to_num(residual))
     weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
@@ -59,21 +72,73 @@ def find_events(index, residual, significance, shape):
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
             "polarity": np.where(dark[peak], "dark", "bright").astype("U6"),
+            "kind": np.full(count, "other", FACTS["kind"]),
+            "confidence": np.zeros(count),
+            "track": np.zeros(count, FACTS["track"]),
+            "kept": np.zeros(count, bool),
         }
     )
     events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
     return events, number
 
 
-def summarize(index, shape, events, names, scales, offsets, mismatch):
-    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `index`, `shape` as above."""
+def _join_groups(number, group, frame, some):
+    """Number the pixels of a group in a frame alike, in place; returns how many events there are."""
+    _, first, which = np.unique(np.stack([group[some], frame[some]]), axis=1, return_index=True, return_inverse=True)
+    number[some] = number[some][first][which.reshape(-1)]
+    left, number[:] = np.unique(number, return_inverse=True)
+    number += 1
+    return left.size
+
+
+def map_kinds(outliers, events, numbers):
+    """Of the most significant event at each pixel, kept ones included, 1 + the place of its kind in `KINDS`.
+
+    Parameters
+    ----------
+    outliers : Outliers
+    events : astropy.table.Table
+        With their kinds.
+    numbers : ndarray, (K,), int
+        The event of each pixel of ``outliers.index``.
+
+    Returns
+    -------
+    ndarray, (ny, nx), uint8
+        0 = no event.
+    """
+    frame, column = np.divmod(outliers.index, outliers.rejection_map.size)
+    codes = np.zeros(np.max(numbers, initial=0) + 1, np.uint8)
+    codes[events["event"]] = _kind_codes(events) + 1
+    image = np.zeros(outliers.rejection_map.shape, np.uint8)
+    flat = image.reshape(-1)
+    most = ~outliers.kept & (outliers.rejection_map.reshape(-1)[column] == frame + 1)
+    flat[column[most]] = codes[numbers[most]]
+    strength = np.abs(np.nan_to_num(outliers.significance))
+    kept = np.flatnonzero(outliers.kept & (strength >= outliers.peak_significance.reshape(-1)[column]))
+    kept = kept[np.argsort(strength[kept], kind="stable")]
+    flat[column[kept]] = codes[numbers[kept]]
+    return image
+
+
+def _kind_codes(events):
+    """The place of the kind of each event in `KINDS`."""
+    codes = np.zeros(len(events), np.uint8)
+    for code, kind in enumerate(KINDS):
+        codes[np.asarray(events["kind"]) == kind] = code
+    return codes
+
+
+def summarize(outliers, shape, events, names, scales, offsets, mismatch, remarks=None):
+    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `shape` as above."""
     n, ny, nx = shape
-    pixels = np.bincount(index // (ny * nx), minlength=n)
-    return Table(
+    pixels = np.bincount(outliers.index[~outliers.kept] // (ny * nx), minlength=n)
+    frame = np.asarray(events["frame"]) - 1
+    table = Table(
         {
             "frame": np.arange(1, n + 1, dtype=np.int32),
             "name": np.array(names, dtype=str),
-            "events": np.bincount(events["frame"], minlength=n + 1)[1:],
+            "events": np.bincount(frame[~np.asarray(events["kept"])], minlength=n),
             "pixels": pixels,
             "percent": 100 * pixels / (ny * nx) * u.percent,
             "scale": scales,
@@ -81,3 +146,8 @@ def summarize(index, shape, events, names, scales, offsets, mismatch):
             "mismatch": 100 * mismatch * u.percent,
         }
     )
+    counts = np.bincount(frame * len(KINDS) + _kind_codes(events), minlength=n * len(KINDS)).reshape(n, -1)
+    for kind, count in zip(KINDS, counts.T, strict=True):
+        table[kind.replace(" ", "_")] = count
+    table["remark"] = np.full(n, "") if remarks is None else np.array(remarks, dtype=str)
+    return table

@@ -239,8 +239,8 @@ def on_reference(frames, i, row, top, x, model):
 
 
 @jit
-def label(pixel, dark, ny, nx, number):
-    """Number (1 ...), in the order of their first pixels, the groups of pixels that touch and are alike in `dark`.
+def label(pixel, alike, ny, nx, number):
+    """Number (1 ...), in the order of their first pixels, the groups of pixels that touch and are the same in `alike`.
 
     `pixel`: ascending flat index into frames of ny x nx. Returns how many groups there are.
     """
@@ -251,14 +251,14 @@ def label(pixel, dark, ny, nx, number):
     for k in range(len(pixel)):
         x, y = pixel[k] % nx, pixel[k] // nx % ny
         if k + 1 < len(pixel) and pixel[k + 1] == pixel[k] + 1 and x + 1 < nx:
-            _join(number, dark, k, k + 1)
+            _join(number, alike, k, k + 1)
         # in the next row, from the left one on
         while below < len(pixel) and pixel[below] < pixel[k] + nx - 1:
             below += 1
         j = below
         while j < len(pixel) and pixel[j] <= pixel[k] + nx + 1:
             if y + 1 < ny and 0 <= x + pixel[j] - pixel[k] - nx < nx:
-                _join(number, dark, k, j)
+                _join(number, alike, k, j)
             j += 1
     groups = 0
     for k in range(len(pixel)):
@@ -273,8 +273,8 @@ def label(pixel, dark, ny, nx, number):
 
 
 @jit
-def _join(number, dark, k, j):
-    if dark[k] == dark[j]:
+def _join(number, alike, k, j):
+    if alike[k] == alike[j]:
         a, b = _first(number, k), _first(number, j)
         number[max(a, b)] = min(a, b)
 

@@ -7,8 +7,9 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
-from .events import find_events, summarize
+from .events import FACTS, find_events, map_kinds, summarize
 from .imageset import ImageSet, as_mask
+from .kinds import WHOLE
 from .repair import REACH, copied_dtype, repaired_values
 
 __all__ = ["Overruled", "apply", "overrule", "work_out"]
@@ -27,11 +28,15 @@ class Overruled:
     values : ndarray, (K,)
         What `CleanResult.cleaned` has there from now on [ADU].
     outliers : Outliers
-        All that is rejected now; its reference is complete.
+        All that stands out now; its reference is complete.
     events, summary : astropy.table.Table
-        As in `glue_cleanset.CleanResult`. Events that stay keep their numbers.
+        As in `glue_cleanset.CleanResult`. Events that stay keep their numbers and their kinds.
     numbers : ndarray, int32
         The event of each pixel of ``outliers.index``.
+    kind_map : ndarray, (ny, nx), uint8
+        As in `glue_cleanset.CleanResult`.
+    kept : ndarray, (P,), int64
+        Which of ``restored`` stay part of an event.
     """
 
     restored: np.ndarray
@@ -42,16 +47,19 @@ class Overruled:
     events: Table
     summary: Table
     numbers: np.ndarray
+    kind_map: np.ndarray
+    kept: np.ndarray
 
     def describe(self):
         """In words, for the records; '' where nothing changes."""
-        parts = ((self.restored, "restored"), (self.rejected, "rejected by hand"))
+        given_back = np.setdiff1d(self.restored, self.kept, assume_unique=True)
+        parts = ((given_back, "restored"), (self.kept, "kept"), (self.rejected, "rejected by hand"))
         return ", ".join(
             f"{len(pixels)} pixel{'s' if len(pixels) > 1 else ''} {done}" for pixels, done in parts if len(pixels)
         )
 
 
-def overrule(result, frames, *, restore=None, reject=None):
+def overrule(result, frames, *, restore=None, reject=None, keep=None):
     """Give pixels of a cleaned set their original values back, or have others repaired.
 
     Parameters
@@ -62,7 +70,9 @@ def overrule(result, frames, *, restore=None, reject=None):
         What was cleaned; what was masked then is masked now.
     restore, reject : array-like of bool, (N, ny, nx) or (ny, nx), optional
         True = not to be rejected; to be rejected, whatever the value. What is masked or not finite is never
-        rejected. A pixel in both is restored.
+        rejected. A pixel in both is restored. What is restored is no event any more.
+    keep : array-like of bool, (N, ny, nx) or (ny, nx), optional
+        True = gets its original value back where it is rejected, but its event stays, as one that is kept.
 
     Returns
     -------
@@ -81,7 +91,7 @@ def overrule(result, frames, *, restore=None, reject=None):
         image_set = image_set.without(result.mask)
     change = work_out(
         image_set, result.settings, result.model, result.rejected, result.reference,
-        (result.event_pixels, result.event_numbers), restore, reject,
+        (result.event_pixels, result.event_numbers), result.events, restore, reject, keep,
     )  # fmt: skip
     return apply(result, change, result.cleaned.copy())
 
@@ -90,6 +100,7 @@ def apply(result, change, cleaned):
     """The result with a change; `cleaned` are its frames, which are changed in place."""
     cleaned.reshape(-1)[change.index] = change.values
     outliers = change.outliers
+    change.summary["remark"] = result.summary["remark"]
     return replace(
         result,
         cleaned=cleaned,
@@ -98,11 +109,12 @@ def apply(result, change, cleaned):
         summary=change.summary,
         event_pixels=outliers.index,
         event_numbers=change.numbers,
+        kind_map=change.kind_map,
         overrules=(*result.overrules, *filter(None, [change.describe()])),
     )
 
 
-def work_out(image_set, settings, model, rejected, reference, events, restore=None, reject=None):
+def work_out(image_set, settings, model, rejected, reference, events, table=None, restore=None, reject=None, keep=None):
     """Find what changes when pixels are restored or rejected by hand; changes nothing.
 
     Parameters
@@ -117,8 +129,11 @@ def work_out(image_set, settings, model, rejected, reference, events, restore=No
     reference : ndarray, (ny, nx)
         As it is now [ADU].
     events : (ndarray, ndarray), (K,)
-        Flat index of each pixel that is rejected now, ascending, and the number of its event.
-    restore, reject : array-like of bool, (N, ny, nx) or (ny, nx), optional
+        Flat index of each pixel that is part of an event now, ascending, and the number of its event; pixels that are
+        not `rejected` are kept.
+    table : astropy.table.Table, optional
+        ``event``, ``kind``, ``confidence`` and ``track`` of these events; without it they are of no kind.
+    restore, reject, keep : array-like of bool, (N, ny, nx) or (ny, nx), optional
         As for `overrule`.
 
     Returns
@@ -126,43 +141,60 @@ def work_out(image_set, settings, model, rejected, reference, events, restore=No
     Overruled
     """
     shape = image_set.shape
-    _, ny, nx = shape
-    keep = None if restore is None else as_mask("restore", restore, shape)
-    take = None if reject is None else as_mask("reject", reject, shape)
+    give_back, take, hold = (
+        None if words is None else as_mask(name, words, shape)
+        for name, words in (("restore", restore), ("reject", reject), ("keep", keep))
+    )
+    pixels, old_numbers = events
     flags = rejected.copy()
     if take is not None:
         # masked pixels are not judged, by nobody
         flags |= take & image_set.usable(slice(None))
-    if keep is not None:
-        flags &= ~keep
+    held = pixels[~flags.reshape(-1)[pixels]]
+    if give_back is not None:
+        flags &= ~give_back
+    if hold is not None:
+        held = np.union1d(held, np.flatnonzero(flags & hold))
+        flags &= ~hold
     changed = np.flatnonzero(flags != rejected)
     gone = rejected.reshape(-1)[changed]
-    detector = Detector(image_set, model, settings)
-    outliers = detector.measure(flags)
-    columns = np.unique(changed % (ny * nx))
-    reference = reference.copy()
-    y, x = np.divmod(columns, nx)
-    reference[y, x] = _weighted_mean(detector, flags, y, x)
-    outliers = replace(outliers, reference=reference)
+    # what is kept stands out as well, and has no say in the reference
+    before = rejected.copy()
+    before.reshape(-1)[pixels] = True
+    flags.reshape(-1)[held] = True
+    outliers, columns = Detector(image_set, model, settings).measure_again(flags, before, reference)
+    kept = np.zeros(flags.shape, bool)
+    kept.reshape(-1)[held] = True
+    outliers = outliers.keep(kept.reshape(-1)[outliers.index])
 
-    hit = np.zeros(ny * nx, bool)
+    hit = np.zeros(reference.size, bool)
     hit[columns] = True
-    again = hit[outliers.index % (ny * nx)] | _beside(outliers, changed, settings, shape)
-    again = np.flatnonzero(again)
-    measured = {name: getattr(outliers, name)[again] for name in ("index", "median", "mean", "missing_noise")}
-    repaired = repaired_values(image_set, replace(outliers, **measured), model.normalization, settings)
-    index = np.concatenate([measured["index"], changed[gone]])
+    hit[changed % reference.size] = True
+    again = hit[outliers.index % reference.size] | _beside(outliers, changed, settings, shape)
+    again = np.flatnonzero(again & ~outliers.kept)
+    repaired = repaired_values(image_set, outliers.part(again), model.normalization, settings)
+    index = np.concatenate([outliers.index[again], changed[gone]])
     values = np.empty(index.size, copied_dtype(image_set))
     values[: again.size] = repaired
     values[again.size :] = image_set.frames[np.unravel_index(changed[gone], shape)]
 
-    table, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape)
-    numbers, table = _renumber(outliers.index, numbers, table, *events)
+    numbers, found = _relabel(outliers, pixels, old_numbers, table, shape)
     normalization = model.normalization
     summary = summarize(
-        outliers.index, shape, table, image_set.names, normalization.scales, normalization.offsets, model.noise.mismatch
+        outliers, shape, found, image_set.names, normalization.scales, normalization.offsets, model.noise.mismatch
     )
-    return Overruled(changed[gone], changed[~gone], index, values, outliers, table, summary, numbers)
+    return Overruled(
+        changed[gone],
+        changed[~gone],
+        index,
+        values,
+        outliers,
+        found,
+        summary,
+        numbers,
+        map_kinds(outliers, found, numbers),
+        np.intersect1d(changed[gone], held, assume_unique=True),
+    )
 
 
 def _beside(outliers, changed, settings, shape):
@@ -182,29 +214,36 @@ def _beside(outliers, changed, settings, shape):
     return alone
 
 
-def _weighted_mean(detector, flags, y, x):
-    """Noise-weighted mean of the frames that survive at some pixels; NaN where none does."""
-    z, survives, variance = detector.samples(y, x, flags[:, y, x])
-    weight = np.where(survives, 1 / variance, 0)
-    with np.errstate(invalid="ignore"):
-        return np.sum(np.where(survives, weight * z, 0), axis=0) / np.sum(weight, axis=0)
-
-
-def _renumber(index, numbers, table, old_index, old_numbers):
-    """Let events keep the numbers they had: of two that an event fell into the first, of two that were joined too."""
-    if not len(table):
-        return numbers, table
+def _relabel(outliers, old_index, old_numbers, table, shape):
+    """The events that there are now, (numbers of the pixels, table); events keep the numbers they had: of two that an
+    event fell into the first, of two that were joined too."""
+    index = outliers.index
     place = np.minimum(np.searchsorted(old_index, index), max(old_index.size - 1, 0))
     old = np.where(old_index[place] == index, old_numbers[place], 0) if old_index.size else np.zeros(index.size, int)
+    facts = {name: np.zeros(np.max(old_numbers, initial=0) + 1, dtype) for name, dtype in FACTS.items()}
+    facts["kind"][:] = "other"
+    if table is not None:
+        for name, values in facts.items():
+            values[table["event"]] = table[name]
+    # a trail or a moving object is one event, whatever lies beside it; what is kept is none with what is rejected
+    whole = np.isin(facts["kind"], WHOLE)[old]
+    group = 2 * np.where(whole, old, 0) + outliers.kept
+    found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole)
+    if not len(found):
+        return numbers, found
     had = np.flatnonzero(old)
-    wanted = np.zeros(len(table), np.int64)
+    origin = np.zeros(len(found), np.int64)
     # the first pixel that had a number counts: written last
-    wanted[numbers[had[::-1]] - 1] = old[had[::-1]]
+    origin[numbers[had[::-1]] - 1] = old[had[::-1]]
+    for name, values in facts.items():
+        found[name] = values[origin]
+    found["kept"] = outliers.kept[np.unique(numbers, return_index=True)[1]]
+    wanted = origin.copy()
     order = np.argsort(np.where(wanted > 0, wanted, np.iinfo(np.int64).max), kind="stable")
-    first = np.ones(len(table), bool)
+    first = np.ones(len(found), bool)
     first[order[1:]] = np.diff(wanted[order]) != 0
     new = np.flatnonzero((wanted == 0) | ~first)
     wanted[new] = np.max(old_numbers, initial=0) + 1 + np.arange(new.size)
-    table["event"] = wanted.astype(np.int32)
-    table.sort("event")
-    return wanted[numbers - 1].astype(np.int32), table
+    found["event"] = wanted.astype(np.int32)
+    found.sort("event")
+    return wanted[numbers - 1].astype(np.int32), found

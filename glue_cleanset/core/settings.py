@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from math import isfinite, isnan
 from numbers import Integral, Real
 
-__all__ = ["CENTRES", "DETECTIONS", "NORMALIZATIONS", "REPAIRS", "CleanSettings"]
+__all__ = ["CENTRES", "DETECTIONS", "KINDS", "NORMALIZATIONS", "REPAIRS", "CleanSettings"]
 
 # option -> what it does, in the words the dialog and the command line show
 DETECTIONS = {
@@ -35,6 +35,19 @@ REPAIRS = {
     "constant": "a value you give",
     "none": "detect only, leave the pixels as they are",
 }
+# what an event can be
+KINDS = {
+    "cosmic ray": "sharper than a star, or a track",
+    "hot pixel": "the same pixel of the detector in frame after frame",
+    "cold pixel": "likewise, darker than the rest",
+    "moving object": "a source on a straight line at a steady rate through three frames or more",
+    "trail": "a line across a good part of one frame: satellite, aircraft, meteor",
+    "variable star": "a star whose light differs in several frames",
+    "bad frame": "stars in a frame that differs everywhere: trailed, clouded, another filter",
+    "other": "none of these, or not to be told",
+}
+# what stays as it is: of the detections that reproduce an established pipeline, nothing
+_KEPT = ("moving object", "variable star")
 # (high, low) in sigma; None where a method has no such threshold. Of 'percentile', high is a share of the median.
 _THRESHOLDS = {
     "noise": (4.5, 2.0),
@@ -89,6 +102,11 @@ class CleanSettings:
         One of `CENTRES`: about what ``detection='sigma'`` clips.
     maxiters : int, optional
         How often the sigma clips are repeated at most; None = until nothing changes.
+    kinds : bool
+        Tell what each event is, and find the whole of trails and moving objects with ``detection='noise'``.
+    keep : tuple of str, optional
+        Which of `KINDS` stay as they are: their events are listed and not rejected. None = moving objects and variable
+        stars with ``detection='noise'``, nothing with the others, which reproduce established pipelines.
     scale_noise : float
         Noise proportional to the signal (flat field, shutter), as a share of it; for ``detection='ccd'``.
 
@@ -111,6 +129,8 @@ class CleanSettings:
     seed: int = 0
     centre: str = "median"
     maxiters: int | None = 5
+    kinds: bool = True
+    keep: tuple[str, ...] | None = None
     scale_noise: float = 0.0
 
     def __post_init__(self):
@@ -144,8 +164,10 @@ class CleanSettings:
         for name in ("max_rejected", "maxiters"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least=1)
-        if not isinstance(self.add_noise, bool):
-            raise ValueError(f"add_noise is {self.add_noise!r}; give True or False")
+        for name in ("add_noise", "kinds"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False")
+        object.__setattr__(self, "keep", _kinds_to_keep(self.keep, self.kinds, self.detection))
         if not _is_number(self.scale_noise) or self.scale_noise < 0:
             raise ValueError(f"scale_noise is {self.scale_noise!r}; give a share of the signal, 0 or more")
         if not _is_number(self.constant):
@@ -174,7 +196,21 @@ class CleanSettings:
 
     def describe(self):
         """The settings as ``name=value`` texts, for HISTORY cards and logs."""
-        return [f"{f.name}={getattr(self, f.name)}" for f in fields(self)]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["keep"] = ",".join(self.keep).replace(" ", "_") or "nothing"
+        return [f"{name}={value}" for name, value in values.items()]
+
+
+def _kinds_to_keep(keep, kinds, detection):
+    if keep is None:
+        return _KEPT if kinds and detection == "noise" else ()
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    for kind in keep:
+        if kind not in KINDS:
+            raise ValueError(f"keep has {kind!r}; choose from {', '.join(map(repr, KINDS))}")
+    if keep and not kinds:
+        raise ValueError(f"keep is {keep!r} but kinds is False; let the kinds be told, or keep nothing")
+    return keep
 
 
 def _pair(value):

@@ -175,7 +175,8 @@ def plan_overrule(attached, restore=None, reject=None):
     column = attached.column("map", "reference")
     empty = np.full(image_set.shape[1:], np.nan, np.float32)
     reference = empty if column is None else attached.map.get_data(column)
-    return work_out(image_set, attached.settings, model, rejected, reference, (pixels, numbers), restore, reject)
+    events = pixels, numbers
+    return work_out(image_set, attached.settings, model, rejected, reference, events, restore=restore, reject=reject)
 
 
 def _peaks(attached):

@@ -11,7 +11,8 @@ from astropy.io import fits
 from scipy import ndimage
 
 from glue_cleanset import CleanSettings, clean_image_set
-from glue_cleanset.core.simulate import BAD, KINDS, VARIANTS, Trail, draw_movers, simulate_set
+from glue_cleanset.core.settings import KINDS
+from glue_cleanset.core.simulate import BAD, VARIANTS, Trail, draw_movers, simulate_set
 from glue_cleanset.io.read import read_image_set
 
 from .real import DATA, inject_footprints
@@ -28,6 +29,7 @@ __all__ = [
     "true_kinds",
 ]
 
+KIND_LIST = list(KINDS)
 FRAMES = (5, 9, 20)
 MOVERS = 8  # in each set that has some
 PEAKS = (5, 8, 15, 100)  # edges of the bins [sigma]: the median over the frames of what the object adds to a pixel
@@ -76,7 +78,7 @@ def true_kinds(simulated, result):
     votes[:, 0] *= 1e-9  # only where nothing was added at all
     truth = votes.argmax(axis=1) if len(events) else np.zeros(0, int)
     told = np.asarray(events["kind"]) == "bad frame"
-    truth[told & np.isin(frame, list(simulated.bad))] = 1 + KINDS.index("bad frame")
+    truth[told & np.isin(frame, list(simulated.bad))] = 1 + KIND_LIST.index("bad frame")
     return truth
 
 
@@ -94,7 +96,7 @@ def count_kinds(simulated, result):
     ndarray, (1 + len(KINDS), len(KINDS)), int
         Row 0 = noise, then `KINDS`; columns `KINDS`.
     """
-    told = [KINDS.index(kind) for kind in result.events["kind"]]
+    told = [KIND_LIST.index(kind) for kind in result.events["kind"]]
     counts = np.zeros((len(KINDS) + 1, len(KINDS)), int)
     np.add.at(counts, (true_kinds(simulated, result), np.array(told, int)), 1)
     return counts
@@ -179,7 +181,7 @@ def score_trail(simulated, result):
     told = np.asarray(result.events["kind"]) == "trail"
     pixels = result.event_pixels[told[result.event_numbers - 1]]
     flat_kinds, flat_strong, flat_near = (cube.reshape(-1)[pixels] for cube in (simulated.kinds, strong, near))
-    other = ~flat_strong & ~np.isin(flat_kinds, (0, 1 + KINDS.index("trail")))
+    other = ~flat_strong & ~np.isin(flat_kinds, (0, 1 + KIND_LIST.index("trail")))
     counted = np.count_nonzero(~other)
     return {
         "found": _share(np.count_nonzero(rejected), rejected.size),

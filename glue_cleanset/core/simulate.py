@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["BAD", "KINDS", "VARIANTS", "Mover", "SimulatedSet", "Trail", "draw_movers", "simulate_set"]
+from .settings import KINDS
+
+__all__ = ["BAD", "VARIANTS", "Mover", "SimulatedSet", "Trail", "draw_movers", "simulate_set"]
 
 # variant -> what it changes against the base set
 VARIANTS = {
@@ -25,17 +27,6 @@ VARIANTS = {
     "ellipticity": {"ellipticity": 0.1},
     "gradients": {"gradient": 0.1},
 }
-# what a pixel can be in the truth; the code of a kind is 1 + its place
-KINDS = (
-    "cosmic ray",
-    "hot pixel",
-    "cold pixel",
-    "moving object",
-    "trail",
-    "variable star",
-    "bad frame",
-    "other",
-)
 # what makes a frame bad -> what happened
 BAD = {
     "clouded": "patches of cloud let 20 to 80 % of the light through, the sky is brighter",
@@ -43,6 +34,7 @@ BAD = {
     "doubled": "the telescope jumped by 4 to 8 pixels",
     "defocused": "the stars are 2.5 times as wide",
 }
+_CODES = {kind: code for code, kind in enumerate(KINDS, start=1)}
 _BETA = 3.0  # of the stars' Moffat profile
 
 
@@ -128,7 +120,8 @@ class SimulatedSet:
     dithers : ndarray, (N, 2), int
         y, x that the registration took out [pixels]: detector position = position in the frame + dither.
     kinds : ndarray, (N, ny, nx), uint8, or None
-        1 + the place in `KINDS` of what adds (or takes) most there and more than 1 sigma; 0 = nothing does.
+        1 + the place in `glue_cleanset.core.settings.KINDS` of what changes the pixel most, and by
+        more than 1 sigma; 0 = nothing does.
     """
 
     frames: np.ndarray
@@ -468,12 +461,12 @@ def _significance(light, level, places, gain, readnoise):
 
 def _strongest(parts, sigma, otherwise):
     """The code of the kind that adds or takes most, and more than sigma; elsewhere that of `otherwise`: uint8."""
-    code = np.full(sigma.shape, 1 + KINDS.index(otherwise) if otherwise else 0, np.uint8)
+    code = np.full(sigma.shape, _CODES.get(otherwise, 0), np.uint8)
     most = sigma.astype(float)
     for kind, light in parts.items():
         strength = np.abs(light)
         here = strength > most
-        code[here] = 1 + KINDS.index(kind)
+        code[here] = _CODES[kind]
         most[here] = strength[here]
     return code
 

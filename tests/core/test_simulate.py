@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from glue_cleanset.core.simulate import BAD, KINDS, VARIANTS, Mover, Trail, draw_movers, simulate_set
+from glue_cleanset.core.settings import KINDS
+from glue_cleanset.core.simulate import BAD, VARIANTS, Mover, Trail, draw_movers, simulate_set
 
 NOTHING = {"hit_fraction": 0, "hot_fraction": 0, "cold_fraction": 0}
 QUIET = {**NOTHING, "star_density": 0}
 
 
 def code(kind):
-    return 1 + KINDS.index(kind)
+    return 1 + list(KINDS).index(kind)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -195,7 +196,7 @@ def test_kinds_are_those_of_what_was_added():
     )  # fmt: skip
     kinds, deposits = simulated.kinds, simulated.deposits
     strength = np.abs(deposits) / simulated.sigma
-    assert set(np.unique(kinds[:3])) == {0, *(code(kind) for kind in KINDS[:6])}
+    assert set(np.unique(kinds[:3])) == {0, *(code(kind) for kind in list(KINDS)[:6])}
     assert not (kinds[3] == 0).any()
     hit = np.isin(kinds, [code(kind) for kind in ("cosmic ray", "hot pixel", "trail")])
     assert (strength[hit] > 0.9).all()

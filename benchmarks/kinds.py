@@ -125,7 +125,7 @@ def measure_movers(simulated, result):
     Returns
     -------
     movers : list of dict
-        ``peak`` [sigma], ``rate`` [pixels per frame], ``tracks``: how many it was found as; ``rate_error``: relative,
+        ``peak`` [sigma], ``seen``: frames with 8 sigma or more, ``rate`` [pixels per frame], ``tracks``: how many it was found as; ``rate_error``: relative,
         ``angle_error`` [deg], NaN where it is not one track; ``light_1``, ``kept_1``: pixels on which it added more
         than 1 sigma and nothing else did, and how many of them were not rejected; ``light_3``, ``kept_3``.
     false : int
@@ -135,7 +135,13 @@ def measure_movers(simulated, result):
     movers = []
     for k, path in enumerate(simulated.mover_positions):
         (own,) = np.nonzero(owner == k)
-        one = {"peak": np.median(simulated.mover_peaks[k]), "rate": simulated.mover_rates[k], "tracks": len(own)}
+        peaks = simulated.mover_peaks[k]
+        one = {
+            "peak": np.median(peaks),
+            "seen": np.count_nonzero(peaks >= PEAKS[1]),
+            "rate": simulated.mover_rates[k],
+            "tracks": len(own),
+        }
         one |= {"rate_error": np.nan, "angle_error": np.nan}
         if len(own) == 1:
             track = result.tracks[int(own[0])]
@@ -176,6 +182,8 @@ def score_trail(simulated, result):
         on them; ``far``: share of those that also have no neighbour with more than 1 sigma. NaN where nothing counts.
     """
     strong = simulated.trail_light > simulated.sigma
+    if simulated.mover_light is not None:
+        strong &= simulated.mover_light < simulated.trail_light  # the others are kept
     near = np.stack([ndimage.binary_dilation(one, np.ones((3, 3))) for one in strong])
     rejected = result.rejected[strong]
     told = np.asarray(result.events["kind"]) == "trail"
@@ -326,11 +334,14 @@ def _bin_rows(movers):
 
 def _track_rows(movers, false):
     rows = []
-    for name, n in [*_groups(movers), ("all", "")]:
-        own = [one for one in movers if name == "all" or (one["set"], one["N"]) == (name, n)]
-        wrong = [one["false"] for one in false if name == "all" or (one["set"], one["N"]) == (name, n)]
-        own = [one for one in own if one["peak"] >= PEAKS[1]]
+    bright = [one for one in movers if one["peak"] >= PEAKS[1]]
+    chosen = [
+        ((name, n), [one for one in bright if (one["set"], one["N"]) == (name, n)]) for name, n in _groups(movers)
+    ]
+    chosen += [(("all", ""), bright), (("all, in 5 frames", ""), [one for one in bright if one["seen"] >= 5])]
+    for (name, n), own in chosen:
         single = [one for one in own if one["tracks"] == 1]
+        wrong = [one["false"] for one in false if n == "" or (one["set"], one["N"]) == (name, n)]
         row = {
             "set": name,
             "N": n,

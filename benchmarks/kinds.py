@@ -125,9 +125,10 @@ def measure_movers(simulated, result):
     Returns
     -------
     movers : list of dict
-        ``peak`` [sigma], ``seen``: frames with 8 sigma or more, ``rate`` [pixels per frame], ``tracks``: how many it was found as; ``rate_error``: relative,
-        ``angle_error`` [deg], NaN where it is not one track; ``light_1``, ``kept_1``: pixels on which it added more
-        than 1 sigma and nothing else did, and how many of them were not rejected; ``light_3``, ``kept_3``.
+        ``peak`` [sigma]; ``seen``: frames with 8 sigma or more; ``rate`` [pixels per frame]; ``tracks``: how many it
+        was found as; ``rate_error``: relative, ``angle_error`` [deg], NaN where it is not one track; ``light_1``,
+        ``kept_1``: pixels on which it added more than 1 sigma and nothing else did, and how many of them were not
+        rejected; ``light_3``, ``kept_3``.
     false : int
         Tracks of no object.
     """
@@ -136,12 +137,8 @@ def measure_movers(simulated, result):
     for k, path in enumerate(simulated.mover_positions):
         (own,) = np.nonzero(owner == k)
         peaks = simulated.mover_peaks[k]
-        one = {
-            "peak": np.median(peaks),
-            "seen": np.count_nonzero(peaks >= PEAKS[1]),
-            "rate": simulated.mover_rates[k],
-            "tracks": len(own),
-        }
+        one = {"peak": np.median(peaks), "seen": np.count_nonzero(peaks >= PEAKS[1])}
+        one |= {"rate": simulated.mover_rates[k], "tracks": len(own)}
         one |= {"rate_error": np.nan, "angle_error": np.nan}
         if len(own) == 1:
             track = result.tracks[int(own[0])]
@@ -335,9 +332,7 @@ def _bin_rows(movers):
 def _track_rows(movers, false):
     rows = []
     bright = [one for one in movers if one["peak"] >= PEAKS[1]]
-    chosen = [
-        ((name, n), [one for one in bright if (one["set"], one["N"]) == (name, n)]) for name, n in _groups(movers)
-    ]
+    chosen = [(group, [one for one in bright if (one["set"], one["N"]) == group]) for group in _groups(movers)]
     chosen += [(("all", ""), bright), (("all, in 5 frames", ""), [one for one in bright if one["seen"] >= 5])]
     for (name, n), own in chosen:
         single = [one for one in own if one["tracks"] == 1]

@@ -48,6 +48,8 @@ class SimulatedSet:
         y, x of the moving object in each frame.
     mover_light : ndarray, (N, ny, nx), float32, or None
         What the moving object added; not part of `deposits`.
+    dithers : ndarray, (N, 2), int
+        dy, dx that the registration took out [pixels]: detector pixel (y, x) is at (y - dy, x - dx) of the frame.
     """
 
     frames: np.ndarray
@@ -60,6 +62,7 @@ class SimulatedSet:
     readnoise: float
     mover: np.ndarray | None = None
     mover_light: np.ndarray | None = field(default=None, repr=False)
+    dithers: np.ndarray | None = None
 
 
 def simulate_set(
@@ -199,7 +202,7 @@ def simulate_set(
         frames[i], deposits[i], sigma[i] = frame, deposit, np.sqrt(variance)
         if borders:
             _blank_border(frames[i], dithers[i])
-    return SimulatedSet(frames, deposits, sigma, stars, scales, offsets, gain, readnoise, path, mover_light)
+    return SimulatedSet(frames, deposits, sigma, stars, scales, offsets, gain, readnoise, path, mover_light, dithers)
 
 
 def _draw_stars(rng, shape, density):

@@ -26,42 +26,56 @@ def count_differences(y, x, strength, others_y, others_x, others_strength, lags)
 
 
 @jit
-def find_peaks(lags, ny, nx):
-    """Where most differences meet, and how many are expected there by chance.
+def find_peaks(lags):
+    """Where most differences meet, with 3 x 3 lags counted together.
 
-    Counts 3 x 3 lags together. Returns (highest count, its row, its column, the expected number there; the
-    highest count more than 3 away from it; the count around no difference at all, the expected number there). The
-    highest ones are looked for where frames of ny x nx do not lie upon each other within a pixel.
+    Returns (highest count, its row, its column; the highest count more than 3 away from there; the count around no
+    difference at all, which is none of the former; the number of all differences).
     """
-    reach, reach_x = lags.shape[0] // 2, lags.shape[1] // 2
-    boxes = np.zeros(lags.shape, np.int32)
-    total, weight = 0, 0.0
-    best, row, column = -1, 0, 0
-    for b in range(1, lags.shape[0] - 1):
-        out = boxes[b]
-        for a in range(1, lags.shape[1] - 1):
-            out[a] = lags[b - 1, a] + lags[b, a] + lags[b + 1, a]
-        before = lags[b - 1, 0] + lags[b, 0] + lags[b + 1, 0]
-        for a in range(1, lags.shape[1] - 2):
-            this = out[a]
-            out[a] = before + this + out[a + 1]
-            before = this
-        out[lags.shape[1] - 2] = 0
-        overlap = 1 - abs(b - reach) / ny
-        for a in range(1, lags.shape[1] - 2):
-            total += lags[b, a]
-            weight += overlap * (1 - abs(a - reach_x) / nx)
-            if out[a] > best and (abs(b - reach) > 1 or abs(a - reach_x) > 1):
-                best, row, column = out[a], b, a
-    second = 0
-    for b in range(1, lags.shape[0] - 1):
-        for a in range(1, lags.shape[1] - 2):
-            away = abs(b - row) > 3 or abs(a - column) > 3
-            if boxes[b, a] > second and away and (abs(b - reach) > 3 or abs(a - reach_x) > 3):
-                second = boxes[b, a]
-    chance = 9 * total / weight
-    overlap = (1 - abs(row - reach) / ny) * (1 - abs(column - reach_x) / nx)
-    return best, row, column, chance * overlap, second, boxes[reach, reach_x], chance
+    height, width = lags.shape
+    sums, box = np.zeros((2, width), np.int32)
+    highest = np.zeros(height, np.int32)
+    none, total = 0, 0
+    for b in range(1, height - 1):
+        here, alone = _count_boxes(lags, b, sums, box)
+        none = max(none, alone)
+        total += here
+        highest[b] = _highest(box)
+    row = np.argmax(highest)
+    best = highest[row]
+    _count_boxes(lags, row, sums, box)
+    column = np.argmax(box)
+    for b in range(max(row - 3, 1), min(row + 4, height - 1)):
+        _count_boxes(lags, b, sums, box)
+        box[max(column - 3, 0) : column + 4] = 0
+        highest[b] = _highest(box)
+    return best, row, column, _highest(highest), none, total
+
+
+@jit
+def _count_boxes(lags, row, sums, box):
+    """Counts of 3 x 3 lags in one row, those of next to no difference left out; how many differences are in the row
+    itself; the count around no difference."""
+    height, width = lags.shape
+    total = 0
+    for a in range(width):
+        total += lags[row, a]
+        sums[a] = lags[row - 1, a] + lags[row, a] + lags[row + 1, a]
+    for a in range(1, width - 1):
+        box[a] = sums[a - 1] + sums[a] + sums[a + 1]
+    none = 0
+    if abs(row - height // 2) <= 1:
+        none = box[width // 2] if row == height // 2 else 0
+        box[width // 2 - 1 : width // 2 + 2] = 0
+    return total, none
+
+
+@jit
+def _highest(values):
+    most = values[0]
+    for v in values:
+        most = v if v > most else most
+    return most
 
 
 @jit

@@ -17,7 +17,7 @@ _REACH = 400  # the largest shift between two frames that is looked for [pixels]
 _FEW, _PAIRS = 200, 3_000_000  # points of the first try; comparisons of the second
 _CHANCE = 1e-6  # that a peak of the differences has come about by chance
 # A repeat is looked for in so many frames where none shows any, and where some do. That is enough to know.
-_LOOKED_AT = 6, 24
+_LOOKED_AT = 6, 12
 # A hot pixel is seen in a frame that can show it with this probability; and what part of the events are hot before
 # anything is known, as odds.
 _SEEN, _ODDS = 0.9, 0.3
@@ -37,7 +37,7 @@ class Pattern:
     seen, visible : ndarray, (E,), int32
         Of the other frames that were looked at: in how many the event's detector pixel stands out alike, and in how
         many it could be seen to. Frames that are shifted alike do not count: they cannot tell a pixel from a place on
-        the sky. At most 24 frames are looked at, and 6 where none of these shows anything.
+        the sky. At most 12 frames are looked at, and 6 where none of these shows anything.
     likeness : ndarray, (E,), float32
         Probability that the event is a hot (bright) or cold (dark) pixel; 0 where no other frame could show it.
     level : ndarray, (E,), float32
@@ -267,10 +267,14 @@ def _lag(points, i, j):
         step = -(-own // max(number, 1))
         lags[:] = 0
         kernels_pattern.count_differences(*points.of(i, step), *points.of(j), lags)
-        best, row, column, chance, second, none, none_chance = kernels_pattern.find_peaks(lags, ny, nx)
-        if _is_clear(best, chance, lags.size) and best - chance > 1.5 * (second - chance):
+        best, row, column, second, none, total = kernels_pattern.find_peaks(lags)
+        # by chance there are as many at every difference as the frames then overlap
+        along, along_x = (1 - np.abs(np.arange(-r, r + 1)) / size for r, size in ((reach, ny), (reach_x, nx)))
+        chance = 9 * total / (along.sum() * along_x.sum())
+        here = chance * along[row] * along_x[column]
+        if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
             return _centre(lags, row, column, best)
-        if _is_clear(none, none_chance, 1):
+        if _is_clear(none, chance, 1):
             return _centre(lags, reach, reach_x, none)
     return None
 

@@ -70,8 +70,8 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
 
 @jit
 def event_shapes(frames, row0, row1, top, model, median, frame, y, x, first, last, sharp, error):
-    """Of the events first ... last, whose peaks lie in the rows row0 ... row1: the mean residual of the eight neighbours
-    of the peak as a share of its own, and the error of that."""
+    """Of the events first ... last, whose peaks lie in the rows row0 ... row1: the mean residual of the eight
+    neighbours of the peak as a share of its own, and the error of that."""
     rows = frames.shape[1]
     nx = frames.shape[2]
     va, vb, _, vmin = model[4:]

@@ -4,14 +4,30 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
+from scipy import special
 
+from . import kernels_kinds
 from .detect import Outliers
 from .events import find_events
+from .kernels_tracks import bright_peaks
+from .pattern import HotPixels, find_pattern, hot_pixel_map
+from .psf import find_psf
+from .trails import find_trails
 
 __all__ = ["WHOLE", "Told", "tell_kinds"]
 
 # one event in each frame, whatever lies beside it
-WHOLE = ("moving object", "trail")
+WHOLE = ("moving object", "trail", "variable star")
+
+_STAR = 10.0  # sigma of one frame's sky, from which the light of a star can be compared from frame to frame
+_VARIED = 0.08, 5.0  # share of its light, and error of that, by which a star that varies differs from the others
+_EXPLAINED = 0.7  # share of what differs that is the star's own light
+_OFTEN = 3  # frames in which a variable star varies at least
+_CLOUDED = 0.2  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
+_FEW_STARS = 8
+_DIM = 0.6  # transparency of a frame that is called bad
+_BLURRED = 0.3  # mismatch of stars in a frame that is called bad
+_FLAT = 0.3  # a star whose neighbours hold less of the peak looks like a cosmic ray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +45,9 @@ class Told:
         One row per moving object.
     track_positions : ndarray, (T, N, 2)
         y, x of each in each frame.
+    light : (ndarray, ndarray)
+        Flat index and light [ADU] of moving objects in pixels that are rejected nevertheless.
+    hot_pixels : HotPixels or None
     remarks : list of str
         What is to be said of each frame; '' = nothing.
     """
@@ -38,22 +57,251 @@ class Told:
     numbers: np.ndarray
     tracks: Table
     track_positions: np.ndarray
+    light: tuple[np.ndarray, np.ndarray]
+    hot_pixels: HotPixels | None
     remarks: list[str]
 
 
+class _Whole:
+    """The pixels of the set that belong to trails, moving objects and variable stars."""
+
+    def __init__(self):
+        self.index, self.group, self.kinds, self.tracks = np.zeros(0, np.int64), np.zeros(0, int), [""], [0]
+
+    def add(self, kind, index, group, tracks=None):
+        """`group`: 1 ... for each pixel; of pixels that are there already the first word counts."""
+        new = ~np.isin(index, self.index)
+        self.index = np.concatenate([self.index, index[new]])
+        self.group = np.concatenate([self.group, group[new] + len(self.kinds) - 1])
+        number = int(np.max(group, initial=0))
+        self.kinds += [kind] * number
+        self.tracks += list(range(1, number + 1)) if tracks else [0] * number
+
+    def of(self, index):
+        """The group of each of some pixels, 0 = none; `index` is ascending."""
+        group = np.zeros(index.size, int)
+        place = np.minimum(np.searchsorted(index, self.index), max(index.size - 1, 0))
+        if index.size:
+            there = index[place] == self.index
+            group[place[there]] = self.group[there]
+        return group
+
+    def find_events(self, outliers, shape):
+        """The events, with kind and track of those that are known, and the numbers of the pixels."""
+        group = self.of(outliers.index)
+        whole = group > 0
+        events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
+        if whole.any():
+            of_event = np.zeros(len(events), int)
+            of_event[numbers[whole] - 1] = group[whole]
+            known = of_event > 0
+            events["kind"][known] = np.array(self.kinds)[of_event[known]]
+            events["track"][known] = np.array(self.tracks)[of_event[known]]
+            events["confidence"][known] = 1.0
+        return events, numbers
+
+
 def tell_kinds(detector, outliers):
-    """Find the events, tell what each is, and mark what is kept."""
+    """Find the events of what stands out, tell what each is, and mark what is kept.
+
+    Parameters
+    ----------
+    detector : Detector
+    outliers : Outliers
+        What it found; its arrays are changed.
+
+    Returns
+    -------
+    Told
+    """
     image_set, settings = detector.rows.image_set, detector.settings
-    events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
-    if settings.kinds:
-        dark = np.asarray(events["polarity"]) == "dark"
-        events["kind"] = np.where(dark, "cold pixel", "cosmic ray")
-        events["confidence"] = 0.5
+    n = len(image_set)
+    whole = _Whole()
+    tracks, positions = no_tracks(), np.zeros((0, n, 2))
+    light, hot_pixels, remarks = (np.zeros(0, np.int64), np.zeros(0)), None, [""] * n
+    if not settings.kinds:
+        events, numbers = whole.find_events(outliers, image_set.shape)
+        return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+
+    median = detector.surroundings[0]
+    model = detector.model
+    psf = find_psf(median, model.sky, model.sky_variance, model.full)
+    stars = _Stars(detector)
+    remarks = _find_bad_frames(detector, stars)
+    bad = np.array([bool(remark) for remark in remarks])
+    if settings.detection == "noise":
+        trails = find_trails(detector, outliers, psf and psf.fwhm)
+        whole.add("trail", trails.index, trails.trail)
+        whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
+        if whole.index.size:
+            outliers = _flag(detector, outliers, whole.index)
+    events, numbers = whole.find_events(outliers, image_set.shape)
+    pattern = find_pattern(detector, outliers, events)
+    _tell(events, detector, psf, pattern, bad)
+    if pattern is not None:
+        on_detector = np.isin(events["kind"], ("hot pixel", "cold pixel")) & (pattern.likeness > 0.5)
+        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector)
     events["kept"] = np.isin(events["kind"], settings.keep)
     kept = np.asarray(events["kept"])[numbers - 1]
     if kept.any():
         outliers = outliers.keep(kept)
-    return Told(outliers, events, numbers, no_tracks(), np.zeros((0, len(image_set), 2)), [""] * len(image_set))
+    return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+
+
+def _flag(detector, outliers, index):
+    """The outliers with more pixels among them."""
+    flags = outliers.rejected.copy()
+    flags.reshape(-1)[index] = True
+    return detector.measure_again(flags, outliers.rejected, outliers.reference)[0]
+
+
+class _Stars:
+    """The light of the stars in every frame.
+
+    Attributes
+    ----------
+    peaks : ndarray, (2, S), int
+        y, x of the brightest pixels of the stars in the median image.
+    change, error : ndarray, (N, S)
+        By which share each differs in a frame, and the error of that; NaN where it is not seen.
+    explained : ndarray, (N, S)
+        Which share of what differs is the star's own light.
+    """
+
+    def __init__(self, detector):
+        rows, model = detector.rows, detector.model
+        median = detector.surroundings[0]
+        least = model.sky + _STAR * np.sqrt(model.sky_variance)
+        self.peaks = bright_peaks(median, least, model.sky + 0.7 * model.full, 2)
+        self.change, self.error, self.explained = np.full((3, len(rows.image_set), self.peaks.shape[1]), np.nan)
+        self._detector = detector
+
+        def look(y0, y1):
+            frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
+            out = self.change, self.error, self.explained
+            kernels_kinds.star_changes(frames, row0, row1, top, rows.exact, median, self.peaks, *out)
+
+        if self.peaks.size:
+            rows.work(look)
+
+    def variable(self, bad, most, outliers):
+        """The pixels of the stars that vary, in the frames in which they differ most: flat index, and number of star.
+
+        A star varies where it differs by one share of its light, more than seeing does, in some frames at least.
+        Pixels of the outliers that the change of the star does not explain are none of them: they have been hit.
+        """
+        change, n = self.change, len(self.change)
+        with np.errstate(invalid="ignore"):
+            clear = (np.abs(change) > _VARIED[0]) & (np.abs(change) > _VARIED[1] * self.error)
+            clear &= (self.explained > _EXPLAINED) & ~bad[:, None]
+        often = max(_OFTEN, n // 4)
+        found = np.flatnonzero(clear.sum(axis=0) >= often) if n > _OFTEN else np.zeros(0, int)
+        pixels, group = [np.zeros(0, np.int64)], [np.zeros(0, int)]
+        for number, s in enumerate(found, start=1):
+            order = np.argsort(-np.abs(np.where(clear[:, s], change[:, s], 0)), kind="stable")[:most]
+            for i in order[clear[order, s]]:
+                pixels.append(self._pixels(i, s, outliers))
+                group.append(np.full(pixels[-1].size, number))
+        return np.concatenate(pixels), np.concatenate(group)
+
+    def _pixels(self, i, s, outliers):
+        """Flat index of the pixels in which star s has changed by more than the noise in frame i, and not been hit."""
+        detector = self._detector
+        shape = outliers.rejected.shape
+        y, x = self.peaks[:, s]
+        reach = kernels_kinds.RADIUS
+        y0, y1, x0, x1 = max(y - 6, 0), min(y + 7, shape[1]), max(x - 6, 0), min(x + 7, shape[2])
+        yy, xx = np.mgrid[y0:y1, x0:x1]
+        median = detector.surroundings[0][y0:y1, x0:x1]
+        light = self.change[i, s] * (median - np.nanmin(median))
+        scale, origin, gy, gx, a, b, _, least = (values[i] for values in detector.rows.exact)
+        image_set = detector.rows.image_set
+        z = (image_set.frames[i, y0:y1, x0:x1] - (origin + gy * yy + gx * xx)) / scale
+        sigma = np.sqrt(np.maximum(a + b * median, least))
+        with np.errstate(invalid="ignore"):
+            mine = (np.abs(light) > sigma) & image_set.usable((i, slice(y0, y1), slice(x0, x1)))
+            mine &= np.hypot(yy - y, xx - x) <= reach
+            hit = np.abs(z - median - light) > 0.6 * np.abs(z - median) + sigma
+        mine &= ~(hit & outliers.rejected[i, y0:y1, x0:x1])
+        return np.ravel_multi_index((np.full(mine.sum(), i), yy[mine], xx[mine]), shape)
+
+
+def _find_bad_frames(detector, stars):
+    """What is wrong with each frame as a whole, in words; '' = nothing."""
+    model, image_set = detector.model, detector.rows.image_set
+    normalization, mismatch = model.normalization, model.noise.mismatch
+    n = len(image_set)
+    remarks = [""] * n
+    if n < 3:
+        return remarks
+    seconds = np.ones(n) if image_set.exptime is None else image_set.exptime / np.median(image_set.exptime)
+    light = normalization.scales / seconds / np.median(normalization.scales / seconds)
+    level = (normalization.scales * model.sky + normalization.offsets) / seconds
+    scatter = np.full(n, np.nan)
+    for i, (change, error) in enumerate(zip(stars.change, stars.error, strict=True)):
+        clear = error < 0.05
+        if clear.sum() >= _FEW_STARS:
+            low, high = np.percentile(change[clear], [16, 84])
+            scatter[i] = (high - low) / 2
+    usual = np.nanmedian(scatter) if np.isfinite(scatter).any() else np.nan
+    for i in range(n):
+        if mismatch[i] > _BLURRED:
+            remarks[i] = (
+                f"its stars differ by {100 * mismatch[i]:.0f} % of their local range: blurred, trailed or shifted"
+            )
+        elif scatter[i] > max(_CLOUDED, 3 * usual):
+            remarks[i] = f"its stars differ by {100 * scatter[i]:.0f} % of their light, each by another share: clouds?"
+        elif light[i] < _DIM and level[i] > 0.8 * np.median(level):
+            remarks[i] = f"it has {100 * light[i]:.0f} % of the light of the others under a sky as bright: clouds?"
+    return [remark and f"bad frame: {remark}" for remark in remarks]
+
+
+def _tell(events, detector, psf, pattern, bad):
+    """Fill in kind and confidence of the events that have none."""
+    kind, confidence = np.asarray(events["kind"]), np.asarray(events["confidence"])
+    known = kind != "other"
+    sharp, error = _shapes(events, detector)
+    # neighbours of the peak of a star hold at least this share of it
+    star = _FLAT if psf is None else max(_FLAT, (psf.stamp[4:7, 4:7].sum() - psf.stamp[5, 5]) / psf.stamp[5, 5] / 8)
+    with np.errstate(invalid="ignore"):
+        pointed = special.ndtr((0.75 * star - sharp) / np.hypot(error, 0.1 * star))
+    pointed = np.nan_to_num(pointed, nan=0.5)
+    dark = np.asarray(events["polarity"]) == "dark"
+    in_bad = bad[np.asarray(events["frame"]) - 1]
+    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
+
+    def tell(where, name, sure):
+        where = where & ~known
+        kind[where] = name
+        confidence[where] = np.broadcast_to(sure, where.shape)[where]
+        known[where] = True
+
+    tell((likeness > 0.5) & ~dark, "hot pixel", likeness)
+    tell((likeness > 0.5) & dark, "cold pixel", likeness)
+    tell(in_bad & (dark | (pointed < 0.9)), "bad frame", 1 - pointed / 2)
+    tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
+    tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
+    tell(np.ones(len(events), bool), "other", 1 - pointed)
+    events["kind"], events["confidence"] = kind, confidence
+
+
+def _shapes(events, detector):
+    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,)."""
+    rows, median = detector.rows, detector.surroundings[0]
+    frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
+    order = np.argsort(y.astype(np.uint16), kind="stable")
+    frame, y, x = frame[order] - 1, y[order], x[order]
+    sharp, error = np.full((2, len(events)), np.nan)
+
+    def look(y0, y1):
+        frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=1)
+        first, last = np.searchsorted(y, [y0, y1])
+        kernels_kinds.event_shapes(frames, row0, row1, top, rows.exact, median, frame, y, x, first, last, sharp, error)
+
+    rows.work(look)
+    back = np.empty_like(order)
+    back[order] = np.arange(order.size)
+    return sharp[back], error[back]
 
 
 def no_tracks():

@@ -104,7 +104,7 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
         sign, size = (1, excess[k]) if excess[k] > 0 else (-1, -excess[k])
         level = median[row, column]
         v = variance_of(va, vb, vc, vmin, level, inflation[row, column], structure[row, column])
-        usable = np.abs(part[row - first, column]) < LARGEST
+        usable = np.abs(np.float64(part[row - first, column])) < LARGEST
         if not (size * size > 12 * v and usable):
             continue
         highest, at_row, at_column = _excess(part, other, first, j, row, column, median, model, sign), row, column

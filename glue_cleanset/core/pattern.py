@@ -368,33 +368,38 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
     total, limits = np.zeros((2, len(row)), np.float32)
     # the kernel multiplies by the scale
     model = (1 / rows.exact[0], *rows.exact[1:])
-    nowhere = np.empty((0, nx), rows.dtype)
-
-    def look(k0, k1):
-        arguments = [values[k0:k1] for values in (frame, y, x, excess, seen, visible, total, limits)]
-        # frames from all over the set come first
-        for j in np.argsort(np.arange(n) * 0.618034 % 1):
-            if not known[j]:
-                continue
+    frames = rows.image_set.frames
+    as_they_are = rows.image_set.mask is None and frames.dtype.isnative and frames.flags.c_contiguous
+    as_they_are &= frames.dtype.char in "bBhHiIlLqQfd"
+    nothing = np.empty((0, nx), frames.dtype if as_they_are else rows.dtype)
+    # frames from all over the set come first
+    visits = []
+    for j in np.argsort(np.arange(n) * 0.618034 % 1):
+        if known[j]:
             steps = np.zeros((n, 3), np.int32)
             steps[known, :2] = np.rint(shifts[j] - shifts[known])
             # frames that are shifted alike see a pixel at the same place as what is on the sky
             steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= 2 + reach)
+            visits.append((j, steps))
+
+    def look(k0, k1):
+        arguments = [values[k0:k1] for values in (frame, y, x, excess, seen, visible, total, limits)]
+        for j, steps in visits:
             # a rim for what is around a pixel
             a = max(int(np.floor(row[k0] + shifts[j, 0])) - 4, 0)
             b = min(int(np.ceil(row[k1 - 1] + shifts[j, 0])) + 5, ny)
             if a >= b:
                 continue
-            pair = [j, 1 - j] if n == 2 else [j]
-            if rows.frames is not None:
-                read, a = [rows.frames[i] for i in pair], 0
+            pair = (j, 1 - j) if n == 2 else (j,)
+            if as_they_are:
+                read = [frames[i, a:b] for i in pair]
             else:
                 read = [rows.image_set.read(slice(a, b), frames=slice(i, i + 1))[0] for i in pair]
-            part, other = read if n == 2 else (read[0], nowhere)
+            part, other = read if n == 2 else (*read, nothing)
             kernels_pattern.look(part, other, a, j, model, detector.surroundings, steps, reach, _LOOKED_AT, *arguments)
 
     if len(row):
-        in_threads(look, pieces(len(row), 8))
+        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4 if as_they_are else 16)))
     return seen, visible, total, limits / np.maximum(visible, 1)
 
 

@@ -249,7 +249,7 @@ def find_hidden_points(z, variance, corner, form, half, rank, limits, found):
                 low = values[rank]
             for i in range(n):
                 z[i, y, x] -= low
-    least, worst, error = limits
+    least, _, error = limits
     stamp = np.empty((2 * half + 1, 2 * half + 1))
     for b in range(2 * half + 1):
         for a in range(2 * half + 1):

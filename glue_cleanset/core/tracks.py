@@ -1,14 +1,16 @@
 """Moving objects: points of light that keep to a straight line and a steady rate through the set."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import lgamma
 
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
+from scipy import ndimage
 
 from . import kernels_tracks as kernels
-from .detect import Detector
+from .detect import _CAP, _JOINT, Detector
 
 __all__ = ["MovingObjects", "find_tracks"]
 
@@ -24,6 +26,9 @@ _LINES = 50_000
 _CHANCE = 0.003  # lines of points that chance may give, of a set
 _STEPS = 10
 _WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+_OFF = 0.15  # pixels by which its place may be wrong in a frame
+_FAR = 40  # pixels; no light of an object reaches farther
+_HIGH = 4.5  # sigma, where the settings hold none
 _RIM = 6  # pixels around the object where its light spoils what is learned of the neighbourhood
 
 
@@ -93,7 +98,7 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None):
     -------
     MovingObjects
     """
-    n, ny, nx = outliers.rejected.shape
+    n = len(outliers.rejected)
     t = _steps(times, n)
     objects = []
     if psf is not None and n > 2:
@@ -117,7 +122,7 @@ def _steps(times, n):
 def _find_points(detector, outliers, events, numbers, psf):
     """Points of light in single frames: (6, K), see `kernels_tracks.find_points`."""
     rows, model = detector.rows, detector.model
-    median, inflation, structure = detector.surroundings
+    median, inflation, _ = detector.surroundings
     n, ny, nx = outliers.rejected.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
@@ -128,8 +133,8 @@ def _find_points(detector, outliers, events, numbers, psf):
 
     def look(y0, y1):
         stack, row0, row1, top, first, last = rows.read(y0, y1, rim=half)
-        inside = int(np.count_nonzero(bright[:1]))  # (typed)
-        size = np.count_nonzero((outliers.index // nx % ny >= y0) & (outliers.index // nx % ny < y1)) + inside
+        begin = np.arange(n) * ny * nx
+        size = np.diff(np.searchsorted(outliers.index, [begin + y0 * nx, begin + y1 * nx]), axis=0).sum()
         points = np.empty((6, size))
         count = kernels.find_points(
             stack, row0, row1, top, rows.exact, median[first:last], outliers.index, bright, ny, psf.form, half, sides,
@@ -166,7 +171,7 @@ def _without_twins(points, psf):
     points = points[:, order]
     keep = np.ones(points.shape[1], bool)
     first = np.searchsorted(points[0], np.arange(points[0].max(initial=-1) + 2))
-    for a, b in zip(first[:-1], first[1:], strict=True):
+    for a, b in pairwise(first):
         y, x = points[1:3, a:b]
         close = np.hypot(y[:, None] - y, x[:, None] - x) < 0.6 * psf.fwhm
         keep[a:b] = ~np.tril(close, -1).any(axis=1)
@@ -276,7 +281,6 @@ def _confirm(detector, psf, t, start):
     if np.ptp(t[seen]) * rate < 1.5:
         return None
 
-    # the light is no sharper than that of the stars, and it does move
     def misfit(form, motion):
         motion, error = motion.copy(), np.empty(5)
         return kernels.fit_motion(
@@ -286,13 +290,9 @@ def _confirm(detector, psf, t, start):
     sharper = tuple(np.array(psf.form) * [5, 5, 5, 1])
     if misfit(sharper, motion) < chi:
         return None
-    strength = float(
-        np.max(
-            (flux / np.sqrt(np.maximum(detector.rows.exact[4] + photons * detector.model.sky, detector.rows.exact[7])))[
-                seen
-            ]
-        )
-    )
+    _, _, _, _, a, b, _, least = detector.rows.exact
+    sky_noise = np.sqrt(np.maximum(a + b * detector.model.sky, least))
+    strength = float(np.max((flux / sky_noise)[seen]))
     return _Object(motion, places, fluxes, seen, strength)
 
 
@@ -303,12 +303,11 @@ def _describe(detector, outliers, numbers, psf, t, objects):
     flags, light = outliers.rejected, (np.empty(0, np.int64), np.empty(0))
     if objects:
         flags, light = _judge_again(detector, outliers, psf, objects, index)
-    order = np.argsort(t, kind="stable")
-    number = np.zeros(outliers.index.size, np.int32)
-    if index.size and outliers.index.size:
-        at = np.minimum(np.searchsorted(index, outliers.index), index.size - 1)
-        number = np.where(index[at] == outliers.index, track[at], 0)
-    pairs = np.unique(np.stack([number, numbers]), axis=1)[0]
+    at = np.searchsorted(outliers.index, index)
+    at[at == outliers.index.size] = 0
+    rejected = outliers.rejected.reshape(-1)[index]
+    # which events lie on which object
+    pairs = np.unique(np.stack([track[rejected], numbers[at[rejected]]]), axis=1)[0]
     # per frame: per median step between consecutive times; `t` is in these units
     motion = np.array([one.motion for one in objects]).reshape(-1, 5)
     total = psf.light(*np.mgrid[-12:13, -12:13]).sum() if objects else 0.0
@@ -320,7 +319,7 @@ def _describe(detector, outliers, numbers, psf, t, objects):
             "events": np.array([np.count_nonzero(pairs == k + 1) for k in range(len(objects))], np.int32),
             "first": np.array([frames[np.argmin(t[frames])] + 1 for frames in seen], np.int32),
             "last": np.array([frames[np.argmax(t[frames])] + 1 for frames in seen], np.int32),
-            "y": positions[:, order[0] if False else 0, 0] * u.pix,
+            "y": positions[:, 0, 0] * u.pix,
             "x": positions[:, 0, 1] * u.pix,
             "rate": np.hypot(motion[:, 2], motion[:, 3]) * u.pix,
             "y_rate": motion[:, 2] * u.pix,
@@ -336,7 +335,7 @@ def _describe(detector, outliers, numbers, psf, t, objects):
 def _footprints(detector, psf, objects, shape):
     """Flat indices of the pixels where the light of the objects exceeds the plain noise, and whose they are."""
     n, ny, nx = shape
-    scale, _, _, _, a, b, _, least = detector.rows.exact
+    _, _, _, _, a, b, _, least = detector.rows.exact
     median = detector.surroundings[0]
     found, whose, brightest = [], [], []
     for k, one in enumerate(objects):
@@ -372,7 +371,7 @@ def _extent(psf, peak, noise):
     a, b, c, s = psf.form
     far = max((peak / noise) ** s - 1, 0.0) / (2**s - 1)
     slowest = (a + c) / 2 - np.hypot((a - c) / 2, b)
-    return int(min(np.ceil(np.sqrt(far / slowest)), 40))
+    return int(min(np.ceil(np.sqrt(far / slowest)), _FAR))
 
 
 def _square(place, reach, shape):
@@ -383,25 +382,72 @@ def _square(place, reach, shape):
 
 def _judge_again(detector, outliers, psf, objects, index):
     """The flags, judged anew around the objects with their pixels left out; the hits on them, and the light below."""
-    n, ny, nx = shape = outliers.rejected.shape
+    shape = outliers.rejected.shape
     flags = outliers.rejected.copy()
     flags.reshape(-1)[index] = False
-    for part, columns in _parts(index, shape):
-        box = detector.rows.image_set.part(*part)
+    frame, y, x = np.unravel_index(index, shape)
+    found = []
+    for (rows, columns), around in _parts(index, shape):
+        box = detector.rows.image_set.part(rows, columns)
         own = np.zeros(box.shape, bool)
-        frame, y, x = np.unravel_index(index, shape)
-        inside = (y >= part[0].start) & (y < part[0].stop) & (x >= part[1].start) & (x < part[1].stop)
-        own[frame[inside], y[inside] - part[0].start, x[inside] - part[1].start] = True
-        again = Detector(box.without(own), detector.model, detector.settings, (part[0].start, part[1].start)).find()
-        here = flags[:, part[0], part[1]]
-        here[:, columns] = again.rejected[:, columns]
-    return flags, (np.empty(0, np.int64), np.empty(0))
+        inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+        own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
+        again = Detector(box.without(own), detector.model, detector.settings, (rows.start, columns.start))
+        rejected = again.find().rejected
+        here = flags[:, rows, columns]
+        here[:, around] = rejected[:, around]
+        light, error = np.zeros((2, *box.shape))
+        for one in objects:
+            _add_light(light, error, one, psf, (rows.start, columns.start))
+        i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
+        here[i, b, a] = True
+        scale = detector.rows.exact[0]
+        found.append((np.ravel_multi_index((i, b + rows.start, a + columns.start), shape), scale[i] * light[i, b, a]))
+    hits, light = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(hits, kind="stable")
+    return flags, (hits[order], light[order])
+
+
+def _add_light(light, error, one, psf, corner):
+    """The light of an object in a box (N, h, w) on the mean scale, and by how much it may be wrong."""
+    for i in range(len(light)):
+        peak = _peak(one, i)
+        y0, x0 = one.places[i] - corner
+        where = _square((y0, x0), _FAR, light.shape[1:])
+        if where is None:
+            continue
+        y, x = np.mgrid[where]
+        own = peak * psf.light(y - y0, x - x0)
+        slopes = [own - peak * psf.light(y - y0 + oy, x - x0 + ox) for oy, ox in ((_OFF, 0), (0, _OFF))]
+        light[i][where] += own
+        error[i][where] = np.sqrt(error[i][where] ** 2 + (_WRONG * own) ** 2 + slopes[0] ** 2 + slopes[1] ** 2)
+
+
+def _hits(settings, again, box, own, light, error, rejected):
+    """Frame, y, x in a box of the pixels of the objects that deviate from their light by more than it may be wrong."""
+    high = settings.high_pair if settings.by_noise else (_HIGH, _HIGH)
+    scale, origin, gy, gx, a, b, c, least = (values[:, None, None] for values in again.rows.exact)
+    median, inflation, structure = (image.astype(float) for image in again.surroundings)
+    y, x = np.mgrid[: box.shape[1], : box.shape[2]]
+    z = (box.read().astype(float) - (origin + gy * y + gx * x)) / scale
+    v = np.maximum(a + b * median, least)
+    noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light + error**2)
+    with np.errstate(invalid="ignore"):
+        strength = np.nan_to_num((z - median - light) / noise)
+    found = np.zeros(own.shape, bool)
+    around = np.ones((1, 3, 3), bool)
+    around[0, 1, 1] = False
+    for sign, limit in ((1, high[0]), (-1, high[1])):
+        # beside a strong one a weaker one counts, as for every other pixel
+        strong = np.where(own | rejected, sign * strength, 0)
+        beside = ndimage.maximum_filter(np.minimum(strong, _CAP * limit), footprint=around, mode="constant", cval=0.0)
+        found |= strong > limit
+        found |= (strong > limit / 2) & (strong + beside > _JOINT * limit)
+    return np.nonzero(found & own)
 
 
 def _parts(index, shape):
     """Boxes (rows, columns) around the objects, and which of their pixels are judged anew."""
-    from scipy import ndimage
-
     _, ny, nx = shape
     image = np.zeros((ny, nx), bool)
     image.reshape(-1)[np.unique(index % (ny * nx))] = True

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the tables of accuracy, speed and response to the mouse, as markdown."""
+"""``python -m benchmarks``: the tables of accuracy, kinds, speed and response to the mouse, as markdown."""
 
 import argparse
 import os
@@ -10,10 +10,11 @@ from glue_cleanset.core.simulate import VARIANTS
 
 from .accuracy import measure_accuracy
 from .interaction import measure_interaction
+from .kinds import measure_kinds
 from .real import measure_injection
 from .speed import measure_speed
 
-PARTS = ("accuracy", "real", "speed", "interaction")
+PARTS = ("accuracy", "kinds", "real", "speed", "interaction")
 
 
 def main(argv=None):
@@ -23,7 +24,7 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="small sets and one round; the figures mean little")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     parser.add_argument("--frames", nargs="+", type=int, metavar="N", help="numbers of frames of every variant")
-    parser.add_argument("--size", type=int, help="frames of SIZE x SIZE pixels (accuracy 1024, others 2048)")
+    parser.add_argument("--size", type=int, help="frames of SIZE x SIZE pixels (accuracy, kinds 1024, others 2048)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated sets")
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
     args = parser.parse_args(argv)
@@ -39,6 +40,11 @@ def main(argv=None):
         if args.quick:
             variants, frames, size = variants or ["base", "hard"], frames or [3, 9], args.size or 256
         _show(measure_accuracy(variants, frames, size, args.seed, peers))
+    if "kinds" in parts:
+        if args.quick:
+            _show(measure_kinds(args.size or 256, args.frames or (5,), args.seed, 1, args.size or 256, 1))
+        else:
+            _show(measure_kinds(args.size or 1024, args.frames or (5, 9, 20), args.seed))
     if "real" in parts:
         _show(measure_injection(args.seed) or ["No real sets beside the checkout: injection skipped.\n"])
     if "speed" in parts:

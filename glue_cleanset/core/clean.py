@@ -18,6 +18,7 @@ from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .overrule import apply, work_out
+from .pattern import HotPixels
 from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
 
@@ -100,6 +101,9 @@ class CleanResult:
         ``peak_significance`` [sigma].
     track_positions : ndarray, (T, N, 2)
         y, x of each moving object in each frame.
+    hot_pixels : glue_cleanset.core.pattern.HotPixels or None
+        The hot and cold pixels in the frame of the detector; None where the frames are not shifted against each other,
+        or no pattern is seen.
     """
 
     cleaned: np.ndarray
@@ -124,6 +128,7 @@ class CleanResult:
     kind_map: np.ndarray = field(repr=False, default=None)
     tracks: Table = field(repr=False, default=None)
     track_positions: np.ndarray = field(repr=False, default=None)
+    hot_pixels: HotPixels | None = field(repr=False, default=None)
 
     def event_labels(self):
         """The number of the event every pixel belongs to, kept ones included: (N, ny, nx) int32, 0 = none."""
@@ -211,7 +216,11 @@ def clean_image_set(
         cleaned = copy.result()
     if settings.repair != "none":
         rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings)
+        values = repaired_values(image_set, rejected, normalization, settings)
+        if settings.repair in ("median", "mean"):
+            # under a hit on a moving object is the object
+            values[np.searchsorted(rejected.index, told.light[0])] += told.light[1]
+        cleaned.reshape(-1)[rejected.index] = values
     summary = summarize(
         outliers, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch, told.remarks
     )
@@ -233,6 +242,7 @@ def clean_image_set(
         kind_map=map_kinds(outliers, events, numbers),
         tracks=told.tracks,
         track_positions=told.track_positions,
+        hot_pixels=told.hot_pixels,
     )
     if protect is not None or reject is not None:
         known = result.event_pixels, result.event_numbers

@@ -27,13 +27,20 @@ class ImageSet:
         Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
     names : sequence of N str, optional
         What the frames are called in tables; default ``frame 1`` ...
+    times : sequence of N floats, optional
+        When the frames were taken (the middle of the exposures), from any moment on [h]. None = at even steps.
+    shifts : array-like, (N, 2), optional
+        What the registration did, dy and dx of each frame [pixels], fractions allowed: what falls on detector pixel
+        (y, x) is at (y + dy, x + dx) of the registered frame. NaN, or None for all = not known.
+    shifts_source : str
+        Where they come from: ``'given'``, ``'headers'`` or ``'file'``.
 
     Raises
     ------
     ValueError, TypeError
         Where the frames cannot be compared: one frame, differing shapes, not 2-D, no finite pixel, a
         constant frame, complex or text data, a mask of another shape, gain or read noise
-        that is not positive.
+        that is not positive, shifts that are not N pairs.
     """
 
     frames: np.ndarray
@@ -42,6 +49,9 @@ class ImageSet:
     readnoise: np.ndarray | None = None
     exptime: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+    times: np.ndarray | None = None
+    shifts: np.ndarray | None = None
+    shifts_source: str = "given"
 
     def __post_init__(self):
         frames = _as_cube(self.frames)
@@ -58,6 +68,8 @@ class ImageSet:
         elif len(names) != n:
             raise ValueError(f"names has {len(names)} entries for {n} frames; give one name for each frame")
         object.__setattr__(self, "names", tuple(str(name) for name in names))
+        object.__setattr__(self, "times", None if self.times is None else _as_times(self.times, n))
+        object.__setattr__(self, "shifts", None if self.shifts is None else _as_shifts(self.shifts, n))
         self._check_content()
 
     def __len__(self):
@@ -87,6 +99,9 @@ class ImageSet:
         object.__setattr__(part, "frames", self.frames[:, rows, columns])
         if self.mask is not None:
             object.__setattr__(part, "mask", self.mask[:, rows, columns])
+        if self.shifts is not None:
+            corner = [range(self.shape[1])[rows].start, range(self.shape[2])[columns].start]
+            object.__setattr__(part, "shifts", self.shifts - corner)
         return part
 
     def without(self, ignored):
@@ -134,6 +149,31 @@ def per_frame(name, value, n):
     if bad.any():
         raise ValueError(f"{name} is {array[bad].flat[0] if array.ndim else value}; it must be a positive number")
     return np.full(n, float(array)) if array.ndim == 0 else array.copy()
+
+
+def _as_times(times, n):
+    """`times` as (n,) float64."""
+    try:
+        array = np.array(times, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"times is {times!r}; give {n} numbers of hours, one for each frame") from None
+    if array.shape != (n,) or not np.isfinite(array).all():
+        raise ValueError(f"times is {times!r}; give {n} finite numbers of hours, one for each frame")
+    return array
+
+
+def _as_shifts(shifts, n):
+    """`shifts` as (n, 2) float64; NaN for both where one of them is."""
+    try:
+        array = np.array(shifts, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"shifts is {shifts!r}; give dy and dx of each of the {n} frames") from None
+    if array.shape != (n, 2):
+        raise ValueError(f"shifts has shape {array.shape} for {n} frames; give ({n}, 2): dy, dx of each frame")
+    if np.isinf(array).any():
+        raise ValueError("shifts holds infinite values; give numbers, or NaN where a shift is not known")
+    array[np.isnan(array).any(axis=1)] = np.nan
+    return array
 
 
 def _as_cube(frames):

@@ -4,14 +4,35 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
+from scipy import special
 
+from . import kernels_kinds
 from .detect import Outliers
-from .events import find_events
+from .events import FACTS, find_events
+from .kernels_tracks import bright_peaks
+from .pattern import HotPixels, find_pattern, hot_pixel_map
+from .psf import find_psf
+from .settings import KINDS
+from .tracks import find_tracks
+from .trails import find_trails
 
 __all__ = ["WHOLE", "Told", "tell_kinds"]
 
 # one event in each frame, whatever lies beside it
-WHOLE = ("moving object", "trail")
+WHOLE = ("moving object", "trail", "variable star")
+
+_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_STAR = 10.0  # sigma of one frame's sky, from which the light of a star can be compared from frame to frame
+_VARIED = 0.08, 5.0  # share of its light, and error of that, by which a star that varies differs from the others
+_EXPLAINED = 0.7  # share of what differs that is the star's own light
+_OFTEN = 3  # frames in which a variable star varies at least
+_CLEAR = 0.05  # error of the share in a star that tells of the whole frame
+_CLOUDED = 0.08  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
+_FEW_STARS, _BRIGHTEST = 8, 200
+_RESTLESS = 1.2  # local inflation at a star that may vary
+_DIM = (0.6, 0.8), (0.85, 1.1)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
+_BLURRED = 0.3  # mismatch of stars in a frame that is called bad
+_FLAT = 0.3  # a star whose neighbours hold less of the peak looks like a cosmic ray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +50,9 @@ class Told:
         One row per moving object.
     track_positions : ndarray, (T, N, 2)
         y, x of each in each frame.
+    light : (ndarray, ndarray)
+        Flat index and light [ADU] of moving objects in pixels that are rejected nevertheless.
+    hot_pixels : HotPixels or None
     remarks : list of str
         What is to be said of each frame; '' = nothing.
     """
@@ -38,22 +62,271 @@ class Told:
     numbers: np.ndarray
     tracks: Table
     track_positions: np.ndarray
+    light: tuple[np.ndarray, np.ndarray]
+    hot_pixels: HotPixels | None
     remarks: list[str]
 
 
+class _Whole:
+    """The pixels of the set that belong to trails, moving objects and variable stars."""
+
+    def __init__(self):
+        self.index, self.group, self.kinds, self.tracks = np.zeros(0, np.int64), np.zeros(0, int), [""], [0]
+
+    def add(self, kind, index, group, tracks=None):
+        """`group`: 1 ... for each pixel; of pixels that are there already the first word counts."""
+        new = ~np.isin(index, self.index)
+        self.index = np.concatenate([self.index, index[new]])
+        self.group = np.concatenate([self.group, group[new] + len(self.kinds) - 1])
+        number = int(np.max(group, initial=0))
+        self.kinds += [kind] * number
+        self.tracks += list(range(1, number + 1)) if tracks else [0] * number
+
+    def of(self, index):
+        """The group of each of some pixels, 0 = none; `index` is ascending."""
+        group = np.zeros(index.size, int)
+        place = np.minimum(np.searchsorted(index, self.index), max(index.size - 1, 0))
+        if index.size:
+            there = index[place] == self.index
+            group[place[there]] = self.group[there]
+        return group
+
+    def find_events(self, outliers, shape):
+        """The events, the numbers of the pixels, and the place in `KINDS` of the events that are known, else -1."""
+        group = self.of(outliers.index)
+        whole = group > 0
+        events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
+        of_event = np.zeros(len(events), int)
+        of_event[numbers[whole] - 1] = group[whole]
+        events["track"] = np.array(self.tracks, FACTS["track"])[of_event]
+        codes = np.array([-1, *(_CODES[kind] for kind in self.kinds[1:])], np.int8)
+        return events, numbers, codes[of_event]
+
+
 def tell_kinds(detector, outliers):
-    """Find the events, tell what each is, and mark what is kept."""
+    """Find the events of what stands out, tell what each is, and mark what is kept.
+
+    Parameters
+    ----------
+    detector : Detector
+    outliers : Outliers
+        What it found; its arrays are changed.
+
+    Returns
+    -------
+    Told
+    """
     image_set, settings = detector.rows.image_set, detector.settings
-    events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, image_set.shape)
-    if settings.kinds:
-        dark = np.asarray(events["polarity"]) == "dark"
-        events["kind"] = np.where(dark, "cold pixel", "cosmic ray")
-        events["confidence"] = 0.5
-    events["kept"] = np.isin(events["kind"], settings.keep)
+    n = len(image_set)
+    whole = _Whole()
+    tracks, positions = no_tracks(), np.zeros((0, n, 2))
+    light, hot_pixels, remarks = (np.zeros(0, np.int64), np.zeros(0)), None, [""] * n
+    if not settings.kinds:
+        events, numbers, _ = whole.find_events(outliers, image_set.shape)
+        return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+
+    median = detector.surroundings[0]
+    model = detector.model
+    psf = find_psf(median, model.sky, model.sky_variance, model.full)
+    stars = _Stars(detector)
+    remarks = _find_bad_frames(detector, stars)
+    bad = np.array([bool(remark) for remark in remarks])
+    if settings.detection == "noise":
+        trails = find_trails(detector, outliers, psf and psf.fwhm)
+        whole.add("trail", trails.index, trails.trail)
+        whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
+        if whole.index.size:
+            outliers = _flag(detector, outliers, outliers.rejected, whole.index)
+    events, numbers, codes = whole.find_events(outliers, image_set.shape)
+    if settings.detection == "noise":
+        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
+        if len(moving.table):
+            tracks, positions, light = moving.table, moving.positions, moving.light
+            own = ~np.isin(moving.index, light[0])
+            whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
+            outliers = _flag(detector, outliers, moving.flags, whole.index)
+            events, numbers, codes = whole.find_events(outliers, image_set.shape)
+    pattern = find_pattern(detector, outliers, events)
+    codes, events["confidence"] = _tell(events, codes, detector, psf, pattern, bad)
+    events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
+    if pattern is not None:
+        on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
+        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector & (pattern.likeness > 0.5))
+    events["kept"] = np.array([kind in settings.keep for kind in KINDS])[codes]
     kept = np.asarray(events["kept"])[numbers - 1]
     if kept.any():
         outliers = outliers.keep(kept)
-    return Told(outliers, events, numbers, no_tracks(), np.zeros((0, len(image_set), 2)), [""] * len(image_set))
+    if light[0].size:
+        hit = np.isin(light[0], outliers.index[~kept])
+        light = tuple(values[hit] for values in light)
+    return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+
+
+def _flag(detector, outliers, flags, index):
+    """The outliers with these flags, and with the pixels of the index among them."""
+    before = outliers.rejected
+    flags = flags.copy() if flags is before else flags
+    flags.reshape(-1)[index] = True
+    return detector.measure_again(flags, before, outliers.reference)[0]
+
+
+class _Stars:
+    """The light of the stars in every frame.
+
+    Attributes
+    ----------
+    peaks : ndarray, (2, S), int
+        y, x of the brightest pixels of the stars in the median image.
+    change, error : ndarray, (N, S)
+        By which share each differs in a frame, and the error of that; NaN where it is not seen.
+    explained : ndarray, (N, S)
+        Which share of what differs is the star's own light.
+    total : ndarray, (N, S)
+        By which share the sum of its light differs, whatever the seeing has made of its form.
+    """
+
+    def __init__(self, detector):
+        rows, model = detector.rows, detector.model
+        median = detector.surroundings[0]
+        least = model.sky + _STAR * np.sqrt(model.sky_variance)
+        peaks = bright_peaks(median, least, model.sky + 0.7 * model.full, 2)
+        # the brightest tell of the frames; of the others those that scatter more than noise may vary
+        y, x = peaks
+        brightest = np.argsort(-median[y, x], kind="stable")[:_BRIGHTEST]
+        self.peaks = peaks[:, np.union1d(brightest, np.flatnonzero(detector.surroundings[1][y, x] > _RESTLESS))]
+        shape = 4, len(rows.image_set), self.peaks.shape[1]
+        self.change, self.error, self.explained, self.total = np.full(shape, np.nan)
+        self._detector = detector
+
+        def look(y0, y1):
+            frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
+            out = self.change, self.error, self.explained, self.total
+            kernels_kinds.star_changes(frames, row0, row1, top, rows.exact, median, self.peaks, *out)
+
+        if self.peaks.size:
+            rows.work(look)
+
+    def scatter(self):
+        """Typical difference of the light of the stars in each frame from one share for all, (N,); NaN = too few."""
+        scatter = np.full(len(self.total), np.nan)
+        for i, clear in enumerate(self.error < _CLEAR):
+            if clear.sum() >= _FEW_STARS:
+                low, high = np.percentile(self.total[i, clear], [16, 84])
+                scatter[i] = (high - low) / 2
+        return scatter
+
+    def variable(self, bad, most, outliers):
+        """The pixels of the stars that vary, in the frames in which they differ most: flat index, and number of star.
+
+        A star varies where it differs by one share of its light, more than seeing does, in some frames at least.
+        Pixels of the outliers that the change of the star does not explain are none of them: they have been hit.
+        """
+        change, n = self.change, len(self.change)
+        usual = np.nan_to_num(self.scatter())[:, None]
+        with np.errstate(invalid="ignore"):
+            clear = np.abs(change) > np.maximum(np.maximum(_VARIED[0], 4 * usual), _VARIED[1] * self.error)
+            clear &= (self.explained > _EXPLAINED) & (self.total / change > 0.5) & ~bad[:, None]
+        often = max(_OFTEN, n // 4)
+        found = np.flatnonzero(clear.sum(axis=0) >= often) if n > _OFTEN else np.zeros(0, int)
+        pixels, group = [np.zeros(0, np.int64)], [np.zeros(0, int)]
+        for number, s in enumerate(found, start=1):
+            order = np.argsort(-np.abs(np.where(clear[:, s], change[:, s], 0)), kind="stable")[:most]
+            for i in order[clear[order, s]]:
+                pixels.append(self._pixels(i, s, outliers))
+                group.append(np.full(pixels[-1].size, number))
+        return np.concatenate(pixels), np.concatenate(group)
+
+    def _pixels(self, i, s, outliers):
+        """Flat index of the pixels in which star s has changed by more than the noise in frame i, and not been hit."""
+        detector = self._detector
+        shape = outliers.rejected.shape
+        y, x = self.peaks[:, s]
+        reach = kernels_kinds.RADIUS
+        y0, y1, x0, x1 = max(y - 6, 0), min(y + 7, shape[1]), max(x - 6, 0), min(x + 7, shape[2])
+        yy, xx = np.mgrid[y0:y1, x0:x1]
+        median = detector.surroundings[0][y0:y1, x0:x1]
+        light = self.change[i, s] * (median - np.nanmin(median))
+        scale, origin, gy, gx, a, b, _, least = (values[i] for values in detector.rows.exact)
+        image_set = detector.rows.image_set
+        z = (image_set.frames[i, y0:y1, x0:x1] - (origin + gy * yy + gx * xx)) / scale
+        sigma = np.sqrt(np.maximum(a + b * median, least))
+        with np.errstate(invalid="ignore"):
+            mine = (np.abs(light) > sigma) & image_set.usable((i, slice(y0, y1), slice(x0, x1)))
+            mine &= np.hypot(yy - y, xx - x) <= reach
+            hit = np.abs(z - median - light) > 0.6 * np.abs(z - median) + sigma
+        mine &= ~(hit & outliers.rejected[i, y0:y1, x0:x1])
+        return np.ravel_multi_index((np.full(mine.sum(), i), yy[mine], xx[mine]), shape)
+
+
+def _find_bad_frames(detector, stars):
+    """What is wrong with each frame as a whole, in words; '' = nothing."""
+    model, image_set = detector.model, detector.rows.image_set
+    normalization, mismatch = model.normalization, model.noise.mismatch
+    n = len(image_set)
+    remarks = [""] * n
+    if n < 3:
+        return remarks
+    seconds = np.ones(n) if image_set.exptime is None else image_set.exptime / np.median(image_set.exptime)
+    light = normalization.scales / seconds / np.median(normalization.scales / seconds)
+    level = (normalization.scales * model.sky + normalization.offsets) / seconds
+    scatter = stars.scatter()
+    usual = np.nanmedian(scatter) if np.isfinite(scatter).any() else np.nan
+    for i in range(n):
+        if mismatch[i] > max(_BLURRED, 2 * np.median(mismatch)):
+            remarks[i] = (
+                f"its stars differ by {100 * mismatch[i]:.0f} % of their local range: blurred, trailed or shifted"
+            )
+        elif scatter[i] > max(_CLOUDED, 4 * usual):
+            remarks[i] = f"the light of its stars differs by {100 * scatter[i]:.0f} %, each by another share: clouds?"
+        elif any(light[i] < dim and level[i] > bright * np.median(level) for dim, bright in _DIM):
+            remarks[i] = f"its stars have {100 * light[i]:.0f} % of their light, its sky has more: clouds?"
+    return [remark and f"bad frame: {remark}" for remark in remarks]
+
+
+def _tell(events, codes, detector, psf, pattern, bad):
+    """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1."""
+    codes, confidence = codes.copy(), np.ones(len(events))
+    sharp, error = _shapes(events, detector)
+    # neighbours of the peak of a star hold at least this share of it
+    star = _FLAT if psf is None else max(_FLAT, (psf.stamp[4:7, 4:7].sum() - psf.stamp[5, 5]) / psf.stamp[5, 5] / 8)
+    with np.errstate(invalid="ignore"):
+        pointed = special.ndtr((0.75 * star - sharp) / np.hypot(error, 0.1 * star))
+    pointed = np.nan_to_num(pointed, nan=0.5)
+    dark = np.asarray(events["polarity"]) == "dark"
+    in_bad = bad[np.asarray(events["frame"]) - 1]
+    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
+
+    def tell(where, kind, sure):
+        where = np.flatnonzero(where & (codes < 0))
+        codes[where] = _CODES[kind]
+        confidence[where] = sure[where]
+
+    tell((likeness > 0.5) & ~dark, "hot pixel", likeness)
+    tell((likeness > 0.5) & dark, "cold pixel", likeness)
+    tell(in_bad & (dark | (pointed < 0.9)), "bad frame", 1 - pointed / 2)
+    tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
+    tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
+    tell(codes < 0, "other", 1 - pointed)
+    return codes, confidence
+
+
+def _shapes(events, detector):
+    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,)."""
+    rows, median = detector.rows, detector.surroundings[0]
+    frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
+    order = np.argsort(y.astype(np.uint16), kind="stable")
+    frame, y, x = frame[order] - 1, y[order], x[order]
+    sharp, error = np.full((2, len(events)), np.nan)
+
+    def look(y0, y1):
+        frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=1)
+        first, last = np.searchsorted(y, [y0, y1])
+        kernels_kinds.event_shapes(frames, row0, row1, top, rows.exact, median, frame, y, x, first, last, sharp, error)
+
+    rows.work(look)
+    back = np.empty_like(order)
+    back[order] = np.arange(order.size)
+    return sharp[back], error[back]
 
 
 def no_tracks():

@@ -1,14 +1,17 @@
 """A simulated image set with its truth: for the demo, the tests and the benchmarks.
 
-Stars, sky, noise, hot pixels and the moving objects are simulated. Cosmic rays are either simulated
+Stars, sky, noise, hot pixels, moving objects, trails and bad frames are simulated. Cosmic rays are either simulated
 (points, tracks, worms) or footprints that you give, such as the real ones that come with the package.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["VARIANTS", "SimulatedSet", "simulate_set"]
+from .settings import KINDS
+
+__all__ = ["BAD", "VARIANTS", "Mover", "SimulatedSet", "Trail", "draw_movers", "simulate_set"]
 
 # variant -> what it changes against the base set
 VARIANTS = {
@@ -24,6 +27,58 @@ VARIANTS = {
     "ellipticity": {"ellipticity": 0.1},
     "gradients": {"gradient": 0.1},
 }
+# what makes a frame bad -> what happened
+BAD = {
+    "clouded": "patches of cloud let 20 to 80 % of the light through, the sky is brighter",
+    "trailed": "the stars are drawn out over 6 to 10 pixels",
+    "doubled": "the telescope jumped by 4 to 8 pixels",
+    "defocused": "the stars are 2.5 times as wide",
+}
+_CODES = {kind: code for code, kind in enumerate(KINDS, start=1)}
+_BETA = 3.0  # of the stars' Moffat profile
+
+
+class Mover(NamedTuple):
+    """A moving object, steady in its brightness and its motion.
+
+    Attributes
+    ----------
+    y, x : float
+        Where it stands at time 0 [pixels].
+    rate : float
+        [pixels per unit of time, which is a frame unless `times` are given].
+    angle : float
+        Direction of its motion [deg]: 0 = up (+y), 90 = left (-x).
+    peak : float
+        Of a pixel that it is centred on, while it does not move [sigma of the noise of the sky].
+    """
+
+    y: float
+    x: float
+    rate: float
+    angle: float
+    peak: float
+
+
+class Trail(NamedTuple):
+    """A satellite's trail.
+
+    Attributes
+    ----------
+    light : float
+        On its ridge [ADU].
+    width : float
+        Sigma of its profile [pixels].
+    length : float
+        Share of the diagonal of the frame that it is long; 1 = from edge to edge.
+    offset : float
+        Distance from the centre of the frame [pixels].
+    """
+
+    light: float = 150.0
+    width: float = 1.5
+    length: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +100,28 @@ class SimulatedSet:
     gain, readnoise : float
         Of every frame [e-/ADU], [e- rms].
     mover : ndarray, (N, 2), or None
-        y, x of the moving object in each frame.
+        y, x of the moving object of ``mover=True`` in each frame.
     mover_light : ndarray, (N, ny, nx), float32, or None
-        What the moving object added; not part of `deposits`.
+        What all moving objects added [ADU]; not part of `deposits`.
+    mover_positions : ndarray, (K, N, 2)
+        y, x of every moving object in each frame, the one of ``mover=True`` first.
+    mover_rates, mover_angles : ndarray, (K,)
+        [pixels per unit of time], [deg], see `Mover`.
+    mover_peaks : ndarray, (K, N)
+        What each adds to the pixel it stands on, in units of the noise there without it; 0 out of the field.
+    times : ndarray, (N,)
+        When each frame was taken [frames].
+    trail_light : ndarray, (N, ny, nx), float32, or None
+        What the trail added [ADU]; part of `deposits`.
+    bad : dict
+        Frame (0-based) -> what is wrong with it, of `BAD`.
+    variable_stars : ndarray, (n,), int
+        The stars that vary: rows of `stars`.
+    dithers : ndarray, (N, 2), int
+        y, x that the registration took out [pixels]: detector position = position in the frame + dither.
+    kinds : ndarray, (N, ny, nx), uint8, or None
+        1 + the place in `glue_cleanset.core.settings.KINDS` of what changes the pixel most, and by
+        more than 1 sigma; 0 = nothing does.
     """
 
     frames: np.ndarray
@@ -60,6 +134,50 @@ class SimulatedSet:
     readnoise: float
     mover: np.ndarray | None = None
     mover_light: np.ndarray | None = field(default=None, repr=False)
+    mover_positions: np.ndarray | None = None
+    mover_rates: np.ndarray | None = None
+    mover_angles: np.ndarray | None = None
+    mover_peaks: np.ndarray | None = None
+    times: np.ndarray | None = None
+    trail_light: np.ndarray | None = field(default=None, repr=False)
+    bad: dict = field(default_factory=dict)
+    variable_stars: np.ndarray | None = None
+    dithers: np.ndarray | None = None
+    kinds: np.ndarray | None = field(default=None, repr=False)
+
+
+def draw_movers(number, times, shape, *, seed=0, rates=(1.0, 20.0), peaks=(5.0, 100.0), margin=10):
+    """Draw moving objects that stay in the field as long as it is large enough for their way.
+
+    Parameters
+    ----------
+    number : int
+        How many.
+    times : array-like, (N,)
+        When the frames are taken, ``range(N)`` where they are even.
+    shape : (int, int)
+        ny, nx of the frames.
+    seed : int
+        The same seed draws the same movers.
+    rates, peaks : (float, float)
+        Between which rate and peak lie, evenly in the logarithm; see `Mover`.
+    margin : float
+        Distance that is kept from the edges [pixels].
+
+    Returns
+    -------
+    list of Mover
+    """
+    rng = np.random.default_rng(seed)
+    movers = []
+    for _ in range(number):
+        rate, peak = (np.exp(rng.uniform(*np.log(limits))) for limits in (rates, peaks))
+        angle = rng.uniform(0, 360)
+        way = np.multiply.outer(np.asarray(times, float), rate * _direction(angle))
+        room = np.array(shape) - 1 - 2 * margin - np.ptp(way, axis=0)
+        start = margin + np.where(room > 0, rng.uniform(size=2) * room, room / 2) - way.min(axis=0)
+        movers.append(Mover(*start, rate, angle, peak))
+    return movers
 
 
 def simulate_set(
@@ -89,6 +207,11 @@ def simulate_set(
     saturation=None,
     ellipticity=0.0,
     gradient=0.0,
+    movers=(),
+    times=None,
+    exposure=0.0,
+    bad=None,
+    kinds=False,
 ):
     """Simulate N registered frames of a star field.
 
@@ -125,8 +248,10 @@ def simulate_set(
         Register by sub-pixel bilinear shifts: neighbours correlate, the noise falls.
     borders : bool
         NaN where the dither moved a frame out of the field.
-    trail, mover : bool
-        A satellite trail through one frame; a minor planet that moves from frame to frame.
+    trail : bool or Trail
+        A satellite trail through one frame; True = ``Trail()``.
+    mover : bool
+        A minor planet that moves from frame to frame.
     flat : bool
         No stars: a lamp with vignetting and pixel response, frames of different level (factor 0.5 to 1.5).
     variable : float
@@ -137,12 +262,38 @@ def simulate_set(
         The stars' ellipticity drifts through the set up to this value.
     gradient : float
         A plane of sky light, different in each frame, up to this share of the sky at the edges.
+    movers : sequence of Mover
+        More moving objects, see `draw_movers`.
+    times : array-like, (N,), optional
+        When the frames are taken [frames]; None = 0, 1, 2 ...
+    exposure : float
+        Share of a unit of time in which light is gathered: `movers` are drawn out over that share of their rate.
+    bad : dict, optional
+        Frame (0-based) -> what is wrong with it, one of `BAD`.
+    kinds : bool
+        Whether the truth tells the kind of every pixel.
 
     Returns
     -------
     SimulatedSet
+
+    Raises
+    ------
+    ValueError
+        Where `bad` names a frame or a fault that there is not, or `times` are not N.
     """
+    bad = dict(bad or {})
+    for frame, fault in bad.items():
+        if frame not in range(n_frames) or fault not in BAD:
+            raise ValueError(
+                f"bad has {frame!r}: {fault!r}; give a frame of 0 to {n_frames - 1} and one of {list(BAD)}"
+            )
+    times = np.arange(n_frames, dtype=float) if times is None else np.asarray(times, float)
+    if times.shape != (n_frames,):
+        raise ValueError(f"times has the shape {times.shape}; give {n_frames}, one per frame")
     rng = np.random.default_rng(seed)
+    # of its own, so that what is drawn from the other stays the same
+    extra = np.random.default_rng((seed, 1))
     ny, nx = shape
     scales = 1 + rng.uniform(-spread, spread, n_frames)
     offsets = sky * rng.uniform(-spread, spread, n_frames)
@@ -157,11 +308,18 @@ def simulate_set(
     lamp = _lamp(rng, shape, 20 * sky) if flat else None
     path = (np.array([0.3, 0.25]) + np.linspace(0, 1, n_frames)[:, None] * [0.35, 0.45]) * shape if mover else None
     trail_frame = int(rng.integers(n_frames)) if trail else -1
+    trail = Trail() if trail is True else trail
+    positions, velocities = _paths(path, movers, times)
+    sky_noise = np.sqrt(sky / gain + (readnoise / gain) ** 2)
+    mover_fluxes = np.array([4000.0] * mover + [one.peak * sky_noise / _amplitude(1.0, fwhm) for one in movers])
 
     frames = np.empty((n_frames, ny, nx), np.float32)
     deposits = np.zeros_like(frames)
     sigma = np.empty_like(frames)
-    mover_light = np.zeros_like(frames) if mover else None
+    mover_light = np.zeros_like(frames) if len(positions) else None
+    mover_peaks = np.zeros(positions.shape[:2])
+    trail_light = np.zeros_like(frames) if trail else None
+    codes = np.zeros(frames.shape, np.uint8) if kinds else None
     for i in range(n_frames):
         sub = rng.uniform(-0.5, 0.5, 2) if resample else np.zeros(2)
         shift = rng.normal(0, jitter, 2) if jitter else np.zeros(2)
@@ -169,26 +327,42 @@ def simulate_set(
         shear = ellipticity * (2 * i / max(n_frames - 1, 1) - 1)
         flux = stars[:, 2].copy()
         flux[::5] *= np.maximum(0.05, 1 + variable * rng.normal(size=len(flux[::5])))
+        width *= 2.5 if bad.get(i) == "defocused" else 1
+        smear = _smear(extra, bad.get(i))
         scene = np.full(shape, float(sky)) if lamp is None else lamp.copy()
-        _add_stars(scene, stars[:, :2] + shift + sub, flux, width, shear)
+        at = stars[:, :2] + shift + sub
+        for move in smear:
+            _add_stars(scene, at + move, flux / len(smear), width, shear)
         if gradient:
             y, x = np.mgrid[-1 : 1 : ny * 1j, -1 : 1 : nx * 1j]
             slope = rng.uniform(-1, 1, 2) * gradient * sky
             scene += slope[0] * y + slope[1] * x
-        if mover:
+        clear = _clouds(extra, shape) if bad.get(i) == "clouded" else 1.0
+        if bad.get(i) == "clouded":
+            scene = clear * scene + 2 * (1 - clear) * sky
+        if len(positions):
             light = np.zeros(shape)
-            _add_stars(light, path[i : i + 1] + sub, np.array([4000.0]), width, 0.0)
-            mover_light[i] = scales[i] * light
+            places = positions[:, i] + sub
+            places[int(mover) :] += shift  # the one of mover=True is as steady as it always was
+            moves = _drawn_out(smear, exposure * velocities)
+            for move in moves:
+                _add_stars(light, places + move, mover_fluxes / len(moves), width, 0.0)
+            light *= clear
+            mover_peaks[:, i] = _significance(
+                scales[i] * light, scales[i] * scene + offsets[i], places, gain, readnoise
+            )
+            mover_light[i] = scales[i] * (_bilinear(light, sub) if resample else light)
             scene += light
         level = np.maximum(scales[i] * scene + offsets[i], 0)
         if saturation:
             level = np.minimum(level, saturation)
-        deposit = np.zeros(shape)
-        _add_hits(rng, deposit, hit_fraction, gain, footprints)
-        _add_detector_pixels(deposit, hot, dithers[i], lambda v, here: v)
-        _add_detector_pixels(deposit, cold, dithers[i], lambda v, here, level=level: v * level[here])
+        parts = {kind: np.zeros(shape) for kind in ("cosmic ray", "hot pixel", "cold pixel", "trail")}
+        _add_hits(rng, parts["cosmic ray"], hit_fraction, gain, footprints)
+        _add_detector_pixels(parts["hot pixel"], hot, dithers[i], lambda v, here: v)
+        _add_detector_pixels(parts["cold pixel"], cold, dithers[i], lambda v, here, level=level: v * level[here])
         if i == trail_frame:
-            _add_trail(rng, deposit)
+            _add_trail(rng, parts["trail"], trail)
+        deposit = sum(parts.values())
         variance = level / gain + (readnoise / gain) ** 2
         frame = rng.poisson(level * gain) / gain + rng.normal(0, readnoise / gain, shape)
         if resample:
@@ -197,9 +371,104 @@ def simulate_set(
         else:
             frame = frame + deposit
         frames[i], deposits[i], sigma[i] = frame, deposit, np.sqrt(variance)
+        if i == trail_frame:
+            trail_light[i] = _bilinear(parts["trail"], sub) if resample else parts["trail"]
+        if kinds:
+            parts["variable star"] = np.zeros(shape)
+            _add_stars(parts["variable star"], at[::5], scales[i] * (flux - stars[:, 2])[::5], width, shear)
+            if resample:
+                parts = {kind: _bilinear(light, sub) for kind, light in parts.items()}
+            if mover_light is not None:
+                parts["moving object"] = mover_light[i]
+            codes[i] = _strongest(parts, sigma[i], "bad frame" if i in bad else None)
         if borders:
             _blank_border(frames[i], dithers[i])
-    return SimulatedSet(frames, deposits, sigma, stars, scales, offsets, gain, readnoise, path, mover_light)
+    return SimulatedSet(
+        frames=frames,
+        deposits=deposits,
+        sigma=sigma,
+        stars=stars,
+        scales=scales,
+        offsets=offsets,
+        gain=gain,
+        readnoise=readnoise,
+        mover=path,
+        mover_light=mover_light,
+        mover_positions=positions,
+        mover_rates=np.hypot(*velocities.T),
+        mover_angles=np.degrees(np.arctan2(-velocities[:, 1], velocities[:, 0])) % 360,
+        mover_peaks=mover_peaks,
+        times=times,
+        trail_light=trail_light,
+        bad=bad,
+        variable_stars=np.arange(0, len(stars), 5) if variable else np.array([], int),
+        dithers=dithers,
+        kinds=codes,
+    )
+
+
+def _direction(angle):
+    """Unit vector (y, x) of a position angle [deg]."""
+    return np.array([np.cos(np.radians(angle)), -np.sin(np.radians(angle))])
+
+
+def _paths(path, movers, times):
+    """Positions (K, N, 2) of `path`, if there is one, and of the movers, and their velocities (K, 2)."""
+    velocities = [one.rate * _direction(one.angle) for one in movers]
+    positions = [
+        np.array([one.y, one.x]) + np.multiply.outer(times, v) for one, v in zip(movers, velocities, strict=True)
+    ]
+    if path is not None:
+        positions.insert(0, path)
+        velocities.insert(0, (path[-1] - path[0]) / max(len(path) - 1, 1))
+    return np.array(positions).reshape(-1, len(times), 2), np.array(velocities).reshape(-1, 2)
+
+
+def _smear(rng, fault):
+    """Where the light of a star falls in a bad frame, in equal shares: (n, 2) offsets [pixels]."""
+    if fault not in ("trailed", "doubled"):
+        return np.zeros((1, 2))
+    shares = np.linspace(-0.5, 0.5, 15) if fault == "trailed" else np.array([-0.5, 0.5])
+    length = rng.uniform(6, 10) if fault == "trailed" else rng.uniform(4, 8)
+    return np.multiply.outer(shares, length * _direction(rng.uniform(0, 360)))
+
+
+def _drawn_out(smear, ways):
+    """Offsets (K, 2) of the K movers, in equal shares of their light, by the smear and their way in an exposure."""
+    steps = 1 + int(2 * np.abs(ways).max())
+    shares = (np.arange(steps) + 0.5) / steps - 0.5
+    return [move + share * ways for move in smear for share in shares]
+
+
+def _clouds(rng, shape):
+    """The share of the light that patches of cloud let through, 0.2 to 0.8: (ny, nx)."""
+    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
+    waves = sum(
+        np.cos(2 * np.pi * (ky * y + kx * x + phase))
+        for ky, kx, phase in zip(rng.uniform(-2, 2, 6), rng.uniform(-2, 2, 6), rng.uniform(size=6), strict=True)
+    )
+    return 0.2 + 0.6 * (waves - waves.min()) / np.ptp(waves)
+
+
+def _significance(light, level, places, gain, readnoise):
+    """Light over the noise of the level at the pixels next to `places`, 0 outside: (K,)."""
+    y, x = np.rint(places).astype(int).T
+    inside = (y >= 0) & (y < light.shape[0]) & (x >= 0) & (x < light.shape[1])
+    y, x = np.where(inside, y, 0), np.where(inside, x, 0)
+    noise = np.sqrt(np.maximum(level[y, x], 0) / gain + (readnoise / gain) ** 2)
+    return np.where(inside, light[y, x] / noise, 0)
+
+
+def _strongest(parts, sigma, otherwise):
+    """The code of the kind that adds or takes most, and more than sigma; elsewhere that of `otherwise`: uint8."""
+    code = np.full(sigma.shape, _CODES.get(otherwise, 0), np.uint8)
+    most = sigma.astype(float)
+    for kind, light in parts.items():
+        strength = np.abs(light)
+        here = strength > most
+        code[here] = _CODES[kind]
+        most[here] = strength[here]
+    return code
 
 
 def _draw_stars(rng, shape, density):
@@ -210,21 +479,28 @@ def _draw_stars(rng, shape, density):
     return np.column_stack([rng.uniform(0, shape[0] - 1, n), rng.uniform(0, shape[1] - 1, n), flux])
 
 
+def _alpha(fwhm):
+    return fwhm / (2 * np.sqrt(2 ** (1 / _BETA) - 1))
+
+
+def _amplitude(flux, fwhm):
+    return flux * (_BETA - 1) / (np.pi * _alpha(fwhm) ** 2)
+
+
 def _add_stars(image, centres, fluxes, fwhm, shear):
-    beta = 3.0
-    alpha = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    alpha = _alpha(fwhm)
     ny, nx = image.shape
     for (y, x), flux in zip(centres, fluxes, strict=True):
-        amplitude = flux * (beta - 1) / (np.pi * alpha**2)
+        amplitude = _amplitude(flux, fwhm)
         # out to where the wings fall below 0.05 ADU
-        radius = int(np.ceil(alpha * np.sqrt(max((amplitude / 0.05) ** (1 / beta) - 1, 4.0))))
+        radius = int(np.ceil(alpha * np.sqrt(max((abs(amplitude) / 0.05) ** (1 / _BETA) - 1, 4.0))))
         y0, y1 = max(int(y) - radius, 0), min(int(y) + radius + 1, ny)
         x0, x1 = max(int(x) - radius, 0), min(int(x) + radius + 1, nx)
         if y0 >= y1 or x0 >= x1:
             continue
         dy = (np.arange(y0, y1) - y)[:, None] * (1 + shear)
         dx = (np.arange(x0, x1) - x)[None, :] * (1 - shear)
-        image[y0:y1, x0:x1] += amplitude * (1 - shear**2) * (1 + (dy**2 + dx**2) / alpha**2) ** -beta
+        image[y0:y1, x0:x1] += amplitude * (1 - shear**2) * (1 + (dy**2 + dx**2) / alpha**2) ** -_BETA
 
 
 def _lamp(rng, shape, level):
@@ -285,11 +561,14 @@ def _draw_hit(rng):
     return stamp
 
 
-def _add_trail(rng, deposit):
+def _add_trail(rng, deposit, trail):
     y, x = np.mgrid[: deposit.shape[0], : deposit.shape[1]]
+    y, x = y - deposit.shape[0] / 2, x - deposit.shape[1] / 2
     angle = rng.uniform(0.2, 1.2)
-    distance = (y - deposit.shape[0] / 2) * np.cos(angle) - (x - deposit.shape[1] / 2) * np.sin(angle)
-    light = 150.0 * np.exp(-0.5 * (distance / 1.5) ** 2)
+    distance = y * np.cos(angle) - x * np.sin(angle) - trail.offset
+    light = trail.light * np.exp(-0.5 * (distance / trail.width) ** 2)
+    if trail.length < 1:
+        light[np.abs(y * np.sin(angle) + x * np.cos(angle)) > trail.length * np.hypot(*deposit.shape) / 2] = 0
     deposit += np.where(light > 1, light, 0)
 
 

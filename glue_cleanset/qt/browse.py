@@ -350,6 +350,13 @@ class _CurrentRow(QtWidgets.QStyledItemDelegate):
             option.features |= QtWidgets.QStyleOptionViewItem.HasDecoration
             option.icon, option.decorationSize = kind_icon(option.text), QtCore.QSize(SIZE, SIZE)
 
+    def sizeHint(self, option, index):  # Qt's name
+        """Room for every kind: few of them are among the rows that are looked at."""
+        hint = super().sizeHint(option, index)
+        if index.column() == self.owner.kind_column:
+            hint.setWidth(SIZE + 16 + max(option.fontMetrics.horizontalAdvance(kind) for kind in KINDS))
+        return hint
+
     def paint(self, painter, option, index):
         super().paint(painter, option, index)
         current = self.owner.table.currentIndex()

@@ -3,13 +3,17 @@
 from functools import cache
 
 import numpy as np
+from echo import delay_callback
 from glue_qt.utils import messagebox_on_error
+from glue_qt.viewers.image import ImageViewer
+from glue_qt.viewers.table import TableViewer
 from qtpy import QtGui, QtWidgets
 
 from glue_cleanset.core.settings import KINDS
-from glue_cleanset.viewer.colors import kind_color
-from glue_cleanset.viewer.kinds import set_kind, show_kind, shown_kind
-from glue_cleanset.viewer.views import show_only
+from glue_cleanset.viewer.attach import flat_viewers
+from glue_cleanset.viewer.colors import colormap_kind, kind_color
+from glue_cleanset.viewer.kinds import KindState, set_kind, show_kind, shown_kind
+from glue_cleanset.viewer.views import KIND, entitle_map, map_layer, show_event_kinds
 
 __all__ = ["ALL", "KindMenu", "count_kinds", "fill_correction", "kind_icon", "show_only_kind"]
 
@@ -43,6 +47,8 @@ def count_kinds(attached):
 def show_only_kind(session, attached, kind):
     """Show the events of one kind only: the rows of tables, the pixels of maps, and a subset in the frames.
 
+    What is drawn next is not added to that subset, and does not replace it.
+
     Parameters
     ----------
     session : glue.core.Session
@@ -50,8 +56,29 @@ def show_only_kind(session, attached, kind):
     kind : str or None
         None = all of them again.
     """
+    mode = session.edit_subset_mode
+    active = mode.edit_subset
     show_kind(session, attached, kind)
-    show_only(session.application.viewers, session.data_collection, attached, kind)
+    groups = session.data_collection.subset_groups
+    mode.edit_subset = [group for group in active or () if any(group is one for one in groups)]
+    for viewer in flat_viewers(session.application.viewers):
+        state = viewer.state
+        if isinstance(viewer, TableViewer) and viewer.data is attached.events:
+            with delay_callback(state, "regex", "filter_att", "filter"):
+                state.regex, state.filter_att, state.filter = False, attached.column("events", KIND), kind or ""
+        for layer in state.layers:
+            # what is in the table is of this kind, and every frame has some of most kinds
+            if (
+                isinstance(getattr(layer.layer, "subset_state", None), KindState)
+                and layer.layer.data is not attached.cube
+            ):
+                layer.visible = False
+        if isinstance(viewer, ImageViewer):
+            layer, shown = map_layer(state.layers, session.data_collection)
+            mine = layer is not None and shown.map is attached.map and attached.column("map", KIND) is not None
+            if mine and (kind is not None or colormap_kind(layer.cmap) is not None):
+                show_event_kinds(layer, attached, kind)
+                entitle_map(state, layer, attached)
 
 
 class KindMenu(QtWidgets.QMenu):

@@ -34,7 +34,7 @@ PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
 PLOT_COLOR = "#3b8ec8"  # seen on light and on dark
 MANY_FRAMES = 60  # whose markers would touch each other
 # of the width, without and with tracks: the events have the most columns
-LOWER_WIDTHS = {3: (9, 6, 5), 4: (9, 6, 5, 5)}
+LOWER_WIDTHS = {3: (9, 6, 5), 4: (10, 5, 5, 5)}
 # what tells an event or an object from another is seen without scrolling
 EVENT_COLUMNS = ("event", ORDER, "frame", "kind", "pixels", "peak", "polarity", "x", "y")
 TRACK_COLUMNS = ("track", "rate", "position angle", "sky rate", "sky position angle", "frames", ORDER)
@@ -45,8 +45,8 @@ def open_review(session, attached):
     """Open a new tab with the original frames, the cleaned ones and the rejection map.
 
     Frame and visible region of the three go together; original and cleaned have the same
-    limits. Below are the events, the strongest first, the tracks of moving objects, which are drawn over the images too,
-    the frames, and a plot of what was rejected from each.
+    limits. Below are the events, the strongest first, the tracks of moving objects, which are drawn over the images
+    too, the frames, and a plot of what was rejected from each.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class ReviewViewer(ImageViewer):
     # the windows are narrow: what a review is for comes first
     inherit_tools = False
     tools = (
-        ["mpl:home", "mpl:zoom", "select:rectangle", "select:circle"]
+        ["mpl:home", "mpl:zoom", "select:rectangle"]
         + [tool.tool_id for tool in (TraceTool, *IMAGE_TOOLS)]
         + [tool for tool in get_viewer_tools(ImageViewer)[0] if not tool.startswith("cleanset:")]
     )

@@ -80,8 +80,8 @@ class SummaryDialog(QtWidgets.QDialog):
         buttons.addWidget(button_close)
         layout.addLayout(buttons)
 
-        columns = self.table.horizontalHeader()
-        width = 40 + sum(columns.sectionSize(i) for i in range(columns.count()))
+        columns, cells = self.table.horizontalHeader(), self.table.sizeHintForColumn
+        width = 60 + sum(max(columns.sectionSizeHint(i), cells(i)) for i in range(columns.count()))
         room = self.screen().availableGeometry()
         # for its title bar and the panels of the desktop
         self.resize(
@@ -104,7 +104,7 @@ def describe_total(result):
     if kept:
         text += f" {kept:,} {'event is' if kept == 1 else 'events are'} kept."
     if tracks:
-        text += f" {tracks} moving {'object has its track' if tracks == 1 else 'objects have their tracks'}."
+        text += f" {tracks} moving {'object is' if tracks == 1 else 'objects are'} tracked."
     return text
 
 

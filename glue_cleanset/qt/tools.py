@@ -507,5 +507,5 @@ class RepairObjectTool(_ObjectTool):
         return repair_object(session, attached, track)
 
 
-IMAGE_TOOLS = (BlinkTool, OverlapTool, KindsTool, RestoreTool, RejectTool, TracksTool)
+IMAGE_TOOLS = (BlinkTool, OverlapTool, KindsTool, TracksTool, RestoreTool, RejectTool)
 TABLE_TOOLS = (PreviousEventTool, NextEventTool, RestoreEventTool, KeepObjectTool, RepairObjectTool, ShowKindTool)

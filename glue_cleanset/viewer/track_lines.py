@@ -15,10 +15,11 @@ from .colors import kind_color
 
 __all__ = ["TrackPart", "clear_tracks", "draw_tracks", "find_tracks", "outside_circle"]
 
-RADIUS = 7  # of the circle [points]
-FONT_SIZE = 8
-# below the ring of the current event
-ABOVE_IMAGES = 9_000
+RADIUS = 5.5  # of the circle [points]
+FONT_SIZE = 9
+BESIDE = 12  # the middle of the number from that of the circle [points]
+# the ring of the current event is between them
+LINES, NUMBERS = 9_000, 11_000
 
 
 def find_tracks(viewer, collection):
@@ -141,7 +142,7 @@ class TrackPart:
     """What is drawn of a track."""
 
     def __init__(self, track, *args, **style):
-        super().__init__(*args, color=kind_color("moving object"), zorder=ABOVE_IMAGES, **style)
+        super().__init__(*args, color=kind_color("moving object"), **{"zorder": LINES, **style})
         self.track = track
 
     @property
@@ -185,19 +186,21 @@ class _Number(TrackPart, Annotation):
     """Beside the place; where there is none beside the first point of the way."""
 
     def __init__(self, track):
-        super().__init__(
-            track, str(track.number), (0, 0), (RADIUS, RADIUS), textcoords="offset points", fontsize=FONT_SIZE
-        )
+        style = {"ha": "center", "va": "center", "fontsize": FONT_SIZE, "fontweight": "bold", "zorder": NUMBERS}
+        super().__init__(track, str(track.number), (0, 0), (0, 0), textcoords="offset points", **style)
         self.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
     def draw(self, renderer):
+        inside = self.track.path[np.isfinite(self.track.path).all(axis=1)]
+        if not len(inside):
+            return
         place = self.track.place()
-        if place is None:
-            inside = self.track.path[np.isfinite(self.track.path).all(axis=1)]
-            place = inside[0] if len(inside) else None
-        if place is not None:
-            self.xy = tuple(place)
-            super().draw(renderer)
+        self.xy = tuple(inside[0] if place is None else place)
+        # across the way, above it
+        right, up = np.diff(self.axes.transData.transform(inside[[0, -1]]), axis=0)[0]
+        across = np.array([-up, right]) if right > 0 else np.array([up, -right])
+        self.set_position(BESIDE * across / max(np.hypot(right, up), 1e-9))
+        super().draw(renderer)
 
 
 def _axes(viewer, attached):

@@ -4,22 +4,21 @@ the kinds of the events, all or one."""
 from contextlib import contextmanager
 
 import numpy as np
-from echo import delay_callback
 from glue.config import colormaps
 
 from .attach import find_attached, flat_viewers
-from .colors import colormap_kind, show_frames, show_kinds
+from .colors import show_frames, show_kinds
 
 __all__ = [
     "blink",
     "blinking_layer",
     "entitle",
+    "entitle_map",
     "frames_title",
     "keep_frames",
     "map_layer",
     "map_title",
     "show_event_kinds",
-    "show_only",
     "show_rejected_frame",
     "show_significance",
     "switch_map",
@@ -173,11 +172,12 @@ def switch_map(viewer_state, collection, to=SIGNIFICANCE):
         show_event_kinds(layer, attached)
     else:
         show_significance(layer, attached)
-    _entitle_map(viewer_state, layer, attached)
+    entitle_map(viewer_state, layer, attached)
     return layer.attribute
 
 
-def _entitle_map(viewer_state, layer, attached):
+def entitle_map(viewer_state, layer, attached):
+    """Let the title of a viewer tell what its layer of a map shows, unless a person gave it another."""
     known = {map_title(attached, cid) for cid in attached.map.main_components}
     entitle(viewer_state, map_title(attached, layer.attribute), known)
 
@@ -194,32 +194,6 @@ def show_event_kinds(layer, attached, only=None):
     layer.attribute = attached.map.id[KIND]
     layer.percentile, layer.stretch = "Custom", "linear"
     show_kinds(layer, only)
-
-
-def show_only(viewers, collection, attached, kind):
-    """Let tables of events and rejection maps show one kind of events only.
-
-    Parameters
-    ----------
-    viewers : iterable
-        Viewers, or nested lists of them, as ``application.viewers``.
-    collection : glue.core.DataCollection
-    attached : glue_cleanset.viewer.attach.Attached
-    kind : str or None
-        One of `glue_cleanset.core.settings.KINDS`; None = all of them, on maps that show kinds.
-    """
-    column = attached.column("events", KIND)
-    for viewer in flat_viewers(viewers):
-        state = getattr(viewer, "state", None)
-        if hasattr(state, "filter_att") and any(layer.layer is attached.events for layer in state.layers):
-            with delay_callback(state, "regex", "filter_att", "filter"):
-                state.regex, state.filter_att, state.filter = False, column, kind or ""
-        elif hasattr(state, "reference_data") and attached.column("map", KIND) is not None:
-            layer, one = map_layer(state.layers, collection)
-            mine = layer is not None and one.map is attached.map
-            if mine and (kind is not None or colormap_kind(layer.cmap) is not None):
-                show_event_kinds(layer, attached, kind)
-                _entitle_map(state, layer, attached)
 
 
 def show_significance(layer, attached):

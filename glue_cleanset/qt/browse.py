@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.viewer.attach import find_attached, flat_viewers
-from glue_cleanset.viewer.browse import EventBrowser, attached_of
+from glue_cleanset.viewer.browse import EventBrowser, attached_of, event_of_track
 
 from .kinds import SIZE, kind_icon
 
@@ -310,7 +310,7 @@ class EventTable(_BrowsingTable):
 
 
 class TrackTable(_BrowsingTable):
-    """The table of the moving objects of a result: a row leads to the first event of its object."""
+    """The table of the moving objects of a result: a row leads to the event in the middle of its track."""
 
     label = "track"
 
@@ -320,11 +320,8 @@ class TrackTable(_BrowsingTable):
 
     def choose(self, number):
         attached = self.attached
-        if attached.events is not None:
-            mine = np.flatnonzero(attached.events["track"] == number)
-            if mine.size:
-                first = mine[np.argmin(attached.events["frame"][mine])]
-                self.browser.choose(attached.events, attached.events["event"][first])
+        if attached.events is not None and number in attached.events["track"]:
+            self.browser.choose(attached.events, event_of_track(attached, number))
 
     @property
     def number(self):

@@ -13,7 +13,7 @@ from glue_cleanset.core.settings import KINDS
 from glue_cleanset.viewer.attach import flat_viewers
 from glue_cleanset.viewer.colors import colormap_kind, kind_color
 from glue_cleanset.viewer.kinds import KindState, set_kind, show_kind, shown_kind
-from glue_cleanset.viewer.views import KIND, entitle_map, map_layer, show_event_kinds
+from glue_cleanset.viewer.views import KIND, entitle_map, map_layer, show_kind_map
 
 __all__ = ["ALL", "KindMenu", "count_kinds", "fill_correction", "kind_icon", "show_only_kind"]
 
@@ -77,7 +77,7 @@ def show_only_kind(session, attached, kind):
             layer, shown = map_layer(state.layers, session.data_collection)
             mine = layer is not None and shown.map is attached.map and attached.column("map", KIND) is not None
             if mine and (kind is not None or colormap_kind(layer.cmap) is not None):
-                show_event_kinds(layer, attached, kind)
+                show_kind_map(layer, attached, kind)
                 entitle_map(state, layer, attached)
 
 

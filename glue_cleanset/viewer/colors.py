@@ -13,6 +13,7 @@ __all__ = [
     "colormap_frames",
     "colormap_kind",
     "frame_colormap",
+    "is_kind_colormap",
     "kind_color",
     "kind_colormap",
     "register_session_colormaps",
@@ -22,17 +23,17 @@ __all__ = [
 
 _NAME = "cleanset frames "
 _KINDS = "cleanset kinds"
-# As far apart as can be for people with each kind of colour blindness too (CIEDE2000 after Machado et al. 2009,
-# doi:10.1109/TVCG.2009.113), hot pixels reddish and cold ones blue.
+# As far from each other and from the dark of no event as can be, for people with each kind of colour blindness too
+# (CIEDE2000 of what they see after Machado et al. 2009, doi:10.1109/TVCG.2009.113); hot pixels red and cold ones blue.
 _KIND_COLORS = {
-    "cosmic ray": "#d17a15",
-    "hot pixel": "#b24762",
-    "cold pixel": "#1c35b8",
-    "moving object": "#41c598",
-    "trail": "#ffe425",
-    "variable star": "#e892e8",
-    "bad frame": "#63410b",
-    "other": "#f2f2f2",
+    "cosmic ray": "#df9704",
+    "hot pixel": "#e25772",
+    "cold pixel": "#4d6b9b",
+    "moving object": "#6cffbe",
+    "trail": "#fffd09",
+    "variable star": "#dd78ff",
+    "bad frame": "#9f4d10",
+    "other": "#adaaaf",
 }
 _NO_FRAME = (0.09, 0.09, 0.11)
 # how much farther apart, in CIELAB, a colour is kept from the two before it than from all others
@@ -88,6 +89,11 @@ def colormap_kind(colormap):
     """The one kind that a colour map of `kind_colormap` shows; None where it shows them all, or is none of these."""
     name = getattr(colormap, "name", "")
     return next((kind for kind in KINDS if name == _kinds_name(kind)), None)
+
+
+def is_kind_colormap(colormap):
+    """Whether a colour map is one of `kind_colormap`."""
+    return getattr(colormap, "name", "").startswith(_KINDS)
 
 
 def _kinds_name(only):

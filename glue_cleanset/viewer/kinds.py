@@ -49,8 +49,7 @@ def set_kind(session, attached, chosen, kind):
         missing = np.setdiff1d(chosen, events.get_data(numbers))
         if missing.size or not rows.any():
             raise ValueError(f"'{attached.cube.label}' has no event {', '.join(map(str, missing))}; choose other rows.")
-    known = rows & (events.get_data(kinds) == kind) & (events.get_data(confidence) == 1)
-    if np.array_equal(known, rows):
+    if np.all(events.get_data(kinds)[rows] == kind) and np.all(events.get_data(confidence)[rows] == 1):
         raise ValueError(f"What is selected is called '{kind}' already.")
     mine = events.get_data(numbers)[rows]
     name = f"event {mine[0]}" if mine.size == 1 else f"{mine.size} events"
@@ -123,9 +122,10 @@ class KindState(SubsetState):
 
     def to_mask(self, data, view=None):
         """What it selects in the events or on the map; the rest is up to the links."""
+        view = ... if view is None else view
         if self.on_map is not None and data is self.on_map.parent:
-            return data[self.on_map, ... if view is None else view] == 1 + list(KINDS).index(self.kind)
-        return data[self.att, ... if view is None else view] == self.kind
+            return data[self.on_map, view] == 1 + list(KINDS).index(self.kind)
+        return np.asarray(data[self.att, view] == self.kind)
 
     def copy(self):
         """Another one that selects the same."""

@@ -18,7 +18,7 @@ __all__ = [
     "keep_frames",
     "map_layer",
     "map_title",
-    "show_event_kinds",
+    "show_kind_map",
     "show_rejected_frame",
     "show_significance",
     "switch_map",
@@ -169,7 +169,7 @@ def switch_map(viewer_state, collection, to=SIGNIFICANCE):
     if layer.attribute is attached.map.id[to]:
         show_rejected_frame(layer, attached)
     elif to == KIND:
-        show_event_kinds(layer, attached)
+        show_kind_map(layer, attached)
     else:
         show_significance(layer, attached)
     entitle_map(viewer_state, layer, attached)
@@ -189,8 +189,8 @@ def show_rejected_frame(layer, attached):
     show_frames(layer, attached.cube.shape[attached.axis])
 
 
-def show_event_kinds(layer, attached, only=None):
-    """Let a layer of the map show the kind of the most significant event at a pixel, or `only` where it is this one."""
+def show_kind_map(layer, attached, only=None):
+    """Let a layer of the map show of what kind the event at a pixel is, every kind in its colour, or `only` one."""
     layer.attribute = attached.map.id[KIND]
     layer.percentile, layer.stretch = "Custom", "linear"
     show_kinds(layer, only)

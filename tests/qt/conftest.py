@@ -182,6 +182,7 @@ def _clean_and_tell(image_set, settings, **options):
     import numpy as np
     from astropy.table import Table
 
+    from glue_cleanset.core.clean import learn_model
     from glue_cleanset.core.settings import KINDS
 
     result = _quick_clean(image_set, settings, **options)
@@ -207,6 +208,7 @@ def _clean_and_tell(image_set, settings, **options):
     tracks |= {"rate": [85**0.5], "y_rate": [6.0], "x_rate": [7.0], "position_angle": [310.6]}
     return replace(
         result,
+        model=learn_model(image_set, settings),
         cleaned=np.where(rejected, result.cleaned, frames).astype(frames.dtype),
         rejected=rejected,
         rejection_map=np.max(rejected * number, axis=0).astype(np.uint16),

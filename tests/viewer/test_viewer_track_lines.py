@@ -171,7 +171,7 @@ def test_undo_and_removal_take_them_away(app, attached):
     assert draw_tracks(viewer, app.data_collection) is not None
     app.data_collection.remove(attached.tracks)
     assert draw_tracks(viewer, app.data_collection) is None
-    assert SHAPE == attached.shape
+    assert attached.shape == SHAPE
 
 
 coordinates = st.floats(-50, 50).map(lambda value: round(value, 3))

@@ -66,6 +66,7 @@ def show_only_kind(session, attached, kind):
         if isinstance(viewer, TableViewer) and viewer.data is attached.events:
             with delay_callback(state, "regex", "filter_att", "filter"):
                 state.regex, state.filter_att, state.filter = False, attached.column("events", KIND), kind or ""
+            viewer.ui.table.scrollToTop()
         for layer in state.layers:
             # what is in the table is of this kind, and every frame has some of most kinds
             if (

@@ -99,7 +99,10 @@ def describe_total(result):
     n_frames = len(result.summary)
     rejected, pixels = (int(np.sum(result.summary[name])) for name in ("events", "pixels"))
     percent = 100 * pixels / result.rejected.size
-    text = f"{rejected:,} events, {pixels:,} pixels rejected in {n_frames} frames ({percent:.3g} % of all pixels)."
+    text = (
+        f"{rejected:,} event{'' if rejected == 1 else 's'}, {pixels:,} pixels rejected in {n_frames} frames "
+        f"({percent:.3g} % of all pixels)."
+    )
     kept, tracks = np.count_nonzero(result.events["kept"]), len(result.tracks)
     if kept:
         text += f" {kept:,} {'event is' if kept == 1 else 'events are'} kept."

@@ -1,6 +1,7 @@
 """The tracks drawn over the images: where, in which frame, in which viewers, and until when."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_what_is_left_of_a_line_is_outside_the_circle(points, center, radius):
     assert (np.linalg.norm(finite - center, axis=1) >= radius - 1e-6).all()
     # samples of the line are either inside or on one of the pieces
     along = np.linspace(0, 1, 23)[:, None]
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         for sample in start + along * (end - start):
             if np.linalg.norm(sample - center) > radius + 1e-6:
                 assert _distance(sample, left) < 1e-6
@@ -197,7 +198,7 @@ def test_what_is_left_of_a_line_is_outside_the_circle(points, center, radius):
 def _distance(point, line):
     """To the nearest piece."""
     found = [np.inf]
-    for start, end in zip(line, line[1:], strict=False):
+    for start, end in pairwise(line):
         if np.isfinite([start, end]).all():
             along = end - start
             share = np.clip((point - start) @ along / max(along @ along, 1e-30), 0, 1)

@@ -230,8 +230,7 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     image_set = attached.image_set()
     rejected = rejected_frames(attached)
     if attached.event is None:
-        # the peaks tell which event is which
-        pixels, numbers = _peaks(attached)
+        pixels, numbers = _events_by_peaks(attached, rejected)
     else:
         labels = attached.values(attached.event)
         pixels = np.flatnonzero(labels > 0)
@@ -245,21 +244,36 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     )  # fmt: skip
 
 
-def _peaks(attached):
-    """Flat index of the peak of each event of the table, and of all that is kept, ascending; the number of its event,
-    0 = not known."""
-    kept = attached.kept
-    kept = np.zeros(0, int) if kept is None else np.flatnonzero(kept)
+def _events_by_peaks(attached, rejected):
+    """Flat index of the pixels of all events, ascending, and the number of the event of each as far as the peaks in the
+    table tell it; 0 = not known."""
+    from ..core.events import find_events
+    from ..core.kinds import WHOLE
+
+    kept, shape = attached.kept, attached.shape
+    index = np.flatnonzero(rejected if kept is None else rejected | kept)
+    held = np.zeros(index.size, int) if kept is None else kept.reshape(-1)[index].astype(int)
+    numbers = np.zeros(index.size, int)
     columns = [attached.column("events", name) for name in ("event", "frame index", "y peak", "x peak")]
     if any(cid is None for cid in columns):
-        return kept, np.zeros(kept.size, int)
-    numbers, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
-    index = np.ravel_multi_index(tuple(where), attached.shape)
-    others = np.setdiff1d(kept, index)
-    numbers = np.concatenate([numbers, np.zeros(others.size, int)])
-    index = np.concatenate([index, others])
-    order = np.argsort(index)
-    return index[order], numbers[order]
+        return index, numbers
+    number, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
+    peaks = np.ravel_multi_index(tuple(where), shape)
+    place = np.searchsorted(index, peaks)
+    there = np.isin(peaks, index)
+    number, place = number[there], place[there]
+    kind = attached.column("events", "kind")
+    whole = held[place] > 0
+    if kind is not None:
+        whole |= np.isin(attached.events.get_component(kind).labels[there], WHOLE)
+    # these are not put together anew from their pixels
+    ones = np.ones(index.size)
+    _, piece = find_events(index, ones, ones, shape, held)
+    of_piece = np.zeros(piece.max(initial=0) + 1, int)
+    of_piece[piece[place[whole]]] = number[whole]
+    numbers = of_piece[piece]
+    numbers[place] = number
+    return index, numbers
 
 
 def _facts(attached, called):

@@ -45,11 +45,11 @@ MIX = {
     **{fault: {"bad": {1: fault}} for fault in BAD},
 }
 TRAILS = {
-    "variant": Trail(),
-    "aside": Trail(offset=60.0),
-    "faint, 3 sigma": Trail(light=40.0),
-    "wide": Trail(light=100.0, width=4.0),
-    "half as long": Trail(length=0.5),
+    "trail": Trail(),
+    "trail, aside": Trail(offset=60.0),
+    "trail, 3 sigma": Trail(light=40.0),
+    "trail, wide": Trail(light=100.0, width=4.0),
+    "trail, half as long": Trail(length=0.5),
 }
 MICROOBS = DATA / "microobs_hatp32"
 OFF = CleanSettings(kinds=False)
@@ -227,14 +227,14 @@ def measure_kinds(size=1024, frames=FRAMES, seed=0, sets=10, speed_size=2048, re
     """
     shape = (size, size)
     matrix = np.zeros((len(KINDS) + 1, len(KINDS)), int)
-    named = {name: [0, 0, 0] for name in ("no bad frame", *BAD)}  # sets, bad frames named, others named
+    named = {name: [0, 0, 0] for name in (*MIX, *TRAILS)}  # sets, bad frames named, others named
 
     def clean(name, n, seed, **changes):
         simulated = simulate_set(n, shape, seed=seed, kinds=True, **changes)
         result = clean_image_set(simulated.frames)
         matrix[:] += count_kinds(simulated, result)
         found = set(bad_frames(result))
-        count = named[next(iter(simulated.bad.values()), "no bad frame")]
+        count = named[name]
         count[:] = count[0] + 1, count[1] + len(found & set(simulated.bad)), count[2] + len(found - set(simulated.bad))
         return simulated, result
 

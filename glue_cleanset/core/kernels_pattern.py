@@ -3,7 +3,7 @@
 import numpy as np
 
 from .imageset import LARGEST
-from .kernels import jit, variance_of
+from .kernels import inline, jit, variance_of
 
 
 @jit
@@ -79,31 +79,12 @@ def _highest(values):
 
 
 @jit
-def look(
-    part,
-    other,
-    first,
-    j,
-    model,
-    images,
-    shifts,
-    nearest,
-    reach,
-    most,
-    frame,
-    y,
-    x,
-    excess,
-    seen,
-    visible,
-    total,
-    limits,
-):
+def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, excess, seen, visible, total, limits):
     """Look in frame `j` at the detector pixels of some events of the other frames.
 
     part : (rows, nx), rows `first` ... of the frame; `other`: of the other one where the set has just two, else empty
     images : median, inflation and structure of the whole set
-    shifts, nearest : (N, 2) [pixels]; frames that are less than `nearest` apart see a pixel at the same place
+    steps : (N, 3), by how much (dy, dx) the pixel has moved since each other frame, and whether to look (1) or not (0)
     reach : how far off a repeat may lie [pixels]
     most : (how many frames are looked at where none repeats the event, and how many where some do)
     frame, y, x, excess : of the events, peak minus the median on the mean scale
@@ -112,33 +93,26 @@ def look(
     """
     median, inflation, structure = images
     ny, nx = median.shape
-    scale, origin, gy, gx, va, vb, vc, vmin = model
+    va, vb, vc, vmin = model[4][j], model[5][j], model[6][j], model[7][j]
     for k in range(len(frame)):
         i = frame[k]
-        if i == j or (seen[k] == 0 and visible[k] >= most[0]) or visible[k] >= most[1]:
+        if steps[i, 2] == 0 or visible[k] >= (most[1] if seen[k] else most[0]):
             continue
-        dy, dx = shifts[j, 0] - shifts[i, 0], shifts[j, 1] - shifts[i, 1]
-        if not (abs(dy) >= nearest or abs(dx) >= nearest):
-            continue
-        row, column = int(np.floor(y[k] + dy + 0.5)), int(np.floor(x[k] + dx + 0.5))
+        row, column = y[k] + steps[i, 0], x[k] + steps[i, 1]
         if row < 0 or row >= ny or column < 0 or column >= nx:
             continue
-        if not np.abs(part[row - first, column]) < LARGEST:
+        sign, size = (1, excess[k]) if excess[k] > 0 else (-1, -excess[k])
+        level = median[row, column]
+        v = variance_of(va, vb, vc, vmin, level, inflation[row, column], structure[row, column])
+        usable = np.abs(np.float64(part[row - first, column])) < LARGEST
+        if not (size * size > 12 * v and usable):
             continue
-        sign, size = (1.0, excess[k]) if excess[k] > 0 else (-1.0, -excess[k])
-        v = variance_of(
-            va[j], vb[j], vc[j], vmin[j], median[row, column], inflation[row, column], structure[row, column]
-        )
-        if not size * size > 12 * v:
-            continue
-        highest, at_row, at_column = -np.inf, row, column
+        highest, at_row, at_column = _excess(part, other, first, j, row, column, median, model, sign), row, column
         for b in range(max(row - reach, 0), min(row + reach + 1, ny)):
             for a in range(max(column - reach, 0), min(column + reach + 1, nx)):
-                r = sign * _excess(part, other, first, j, b, a, median, scale, origin, gy, gx)
+                r = _excess(part, other, first, j, b, a, median, model, sign)
                 if r > highest:
                     highest, at_row, at_column = r, b, a
-        if not highest > -np.inf:
-            continue
         sigma = np.sqrt(v)
         limit = max((2.5 + 0.5 * reach) * sigma, size / 3)
         visible[k] += 1
@@ -146,25 +120,27 @@ def look(
         if not (limit <= highest <= 3 * size):
             continue
         # light that came through the telescope is wider than a pixel
-        around, count = 0.0, 0
-        for step in range(4):
-            b, a = at_row + (step == 0) - (step == 1), at_column + (step == 2) - (step == 3)
-            if 0 <= b < ny and 0 <= a < nx:
-                r = sign * _excess(part, other, first, j, b, a, median, scale, origin, gy, gx)
-                if np.abs(r) < LARGEST:
-                    around += r
-                    count += 1
+        around, count = size * 0, 0
+        for b in range(at_row - 1, at_row + 2, 2):
+            if 0 <= b < ny:
+                r = _excess(part, other, first, j, b, at_column, median, model, sign)
+                around, count = (around + r, count + 1) if np.abs(r) < LARGEST else (around, count)
+        for a in range(at_column - 1, at_column + 2, 2):
+            if 0 <= a < nx:
+                r = _excess(part, other, first, j, at_row, a, median, model, sign)
+                around, count = (around + r, count + 1) if np.abs(r) < LARGEST else (around, count)
         if around <= 0.55 * highest * count:
             seen[k] += 1
             total[k] += sign * highest
 
 
-@jit
-def _excess(part, other, first, j, row, column, median, scale, origin, gy, gx):
-    """Of one pixel of frame `j` above the median, on the mean scale."""
-    z = (part[row - first, column] - (origin[j] + gy[j] * row + gx[j] * column)) / scale[j]
+@inline
+def _excess(part, other, first, j, row, column, median, model, sign):
+    scale, origin, gy, gx = model[0], model[1], model[2], model[3]
+    z = (part[row - first, column] - (origin[j] + gy[j] * row + gx[j] * column)) * scale[j]
     if len(other) == 0:
-        return z - median[row, column]
-    # the lower one of two is their median
-    k = 1 - j
-    return z - (other[row - first, column] - (origin[k] + gy[k] * row + gx[k] * column)) / scale[k]
+        level = median[row, column]
+    else:
+        # the lower one of two is their median
+        level = (other[row - first, column] - (origin[1 - j] + gy[1 - j] * row + gx[1 - j] * column)) * scale[1 - j]
+    return sign * (z - level)

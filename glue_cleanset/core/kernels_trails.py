@@ -4,8 +4,8 @@ import numpy as np
 
 from .kernels import jit, variance_of
 
-_PIXEL_CLIP = 3.0  # sigma of a pixel: hits have no say
-_BLOCK_CLIP = 3.5  # sigma of a block: neither have stars
+_PIXEL_CLIP = 1.5  # sigma of a pixel: hits have no say
+_BLOCK_CLIP = 3.0  # sigma of a block: neither have stars
 _AROUND = 8  # blocks on either side that tell the background
 
 
@@ -55,6 +55,7 @@ def level_blocks(blocks, spare):
     with one more row and column."""
     ny, nx = blocks.shape
     centre, sigma = _centre_sigma(blocks)
+    spare[0] = 0
     for y in range(ny):
         line = 0.0
         spare[y + 1, 0] = 0

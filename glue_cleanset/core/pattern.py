@@ -13,14 +13,16 @@ __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
 
 # points that take part in the measurement of the shifts: sharp, off stars, and clear
 _SHARP, _CLEAR = 6, 6.0  # most pixels, least significance [sigma]
-_REACH = 400  # the largest shift between two frames that is looked for [pixels]
-_FEW, _PAIRS = 200, 3_000_000  # points of the first try; comparisons of the second
+# (points of the one frame, the largest shift between two frames [pixels]) of the tries to find it, the cheapest first;
+# and how many comparisons the last one may cost
+_TRIES, _PAIRS = ((60, 100), (200, 400), (None, 400)), 3_000_000
 _CHANCE = 1e-6  # that a peak of the differences has come about by chance
 # A repeat is looked for in so many frames where none shows any, and where some do. That is enough to know.
-_LOOKED_AT = 6, 12
+_LOOKED_AT = 6, 24
 # A hot pixel is seen in a frame that can show it with this probability; and what part of the events are hot before
 # anything is known, as odds.
 _SEEN, _ODDS = 0.9, 0.3
+_NOWHERE = -1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class Pattern:
     seen, visible : ndarray, (E,), int32
         Of the other frames that were looked at: in how many the event's detector pixel stands out alike, and in how
         many it could be seen to. Frames that are shifted alike do not count: they cannot tell a pixel from a place on
-        the sky. At most 12 frames are looked at, and 6 where none of these shows anything.
+        the sky. At most 24 frames are looked at, and 6 where none of these shows anything; events
+        of one detector pixel that are alike share what was found for the first of them.
     likeness : ndarray, (E,), float32
         Probability that the event is a hot (bright) or cold (dark) pixel; 0 where no other frame could show it.
     level : ndarray, (E,), float32
@@ -163,7 +166,7 @@ def hot_pixel_map(pattern, shape, hot=None):
             image[y0:y1, line == 0] = np.nan
 
     hot = pattern.likeness > 0.5 if hot is None else np.asarray(hot, bool)
-    hot = hot & (pattern.y > -1000000)
+    hot = hot & (pattern.y > _NOWHERE)
     flat = np.ravel_multi_index((pattern.y[hot] - low[0], pattern.x[hot] - low[1]), size)
     flat = _together(flat, size)
     seen = np.zeros(size, np.uint16)
@@ -257,16 +260,15 @@ def _place(points, shifts, pairs):
 def _lag(points, i, j):
     """How much further frame j is shifted than frame i (dy, dx), or None."""
     _, ny, nx = points.shape
-    reach, reach_x = (min(_REACH, 3 * size // 4) for size in (ny, nx))
     own, others = points.number(i), points.number(j)
     if min(own, others) < 3:
         return None
-    most = int(_PAIRS / (others * min(1, 2 * reach / ny)))
-    lags = np.empty((2 * reach + 1, 2 * reach_x + 1), np.uint16)
-    for number in sorted({min(own, _FEW), min(own, most)}):
-        step = -(-own // max(number, 1))
-        lags[:] = 0
-        kernels_pattern.count_differences(*points.of(i, step), *points.of(j), lags)
+    for number, furthest in _TRIES:
+        reach, reach_x = (min(furthest, 3 * size // 4) for size in (ny, nx))
+        if number is None:
+            number = max(int(_PAIRS / (others * min(1, 2 * reach / ny))), 1)
+        lags = np.zeros((2 * reach + 1, 2 * reach_x + 1), np.uint16)
+        kernels_pattern.count_differences(*points.of(i, -(-own // number)), *points.of(j), lags)
         best, row, column, second, none, total = kernels_pattern.find_peaks(lags)
         # by chance there are as many at every difference as the frames then overlap
         along, along_x = (1 - np.abs(np.arange(-r, r + 1)) / size for r, size in ((reach, ny), (reach_x, nx)))
@@ -274,8 +276,8 @@ def _lag(points, i, j):
         here = chance * along[row] * along_x[column]
         if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
             return _centre(lags, row, column, best)
-        if _is_clear(none, chance, 1):
-            return _centre(lags, reach, reach_x, none)
+    if _is_clear(none, chance, 1):
+        return _centre(lags, reach, reach_x, none)
     return None
 
 
@@ -308,73 +310,104 @@ def _signed(points, shifts):
 
 
 def _judge(detector, outliers, events, shifts, source):
-    rows = detector.rows
-    image_set = rows.image_set
-    n, ny, nx = image_set.shape
+    n, ny, nx = detector.rows.image_set.shape
     known = np.isfinite(shifts[:, 0])
     steps = shifts[known] - shifts[known][0]
     reach = int(np.abs(steps - np.rint(steps)).max() > 0.1)
-    frame = np.asarray(events["frame"]) - 1
-    count = len(frame)
-    y, x = (np.asarray(events[name]).astype(np.int32) for name in ("y_peak", "x_peak"))
-    excess = (np.asarray(events["peak"]) / rows.exact[0][frame]).astype(np.float32)
-    own = np.nan_to_num(shifts[frame], nan=1e6)
-    det_y, det_x = (np.rint(p - s).astype(np.int32) for p, s in ((y, own[:, 0]), (x, own[:, 1])))
-    unknown = ~known[frame]
-    det_y[unknown] = det_x[unknown] = -1000000
+    share = len(outliers.index) / (n * ny * nx)
+    frame, y, x = (np.asarray(events[name]).astype(np.int32) for name in ("frame", "y_peak", "x_peak"))
+    frame -= 1
+    level = (np.asarray(events["peak"]) / detector.rows.exact[0][frame]).astype(np.float32)
+    place = np.full((2, len(frame)), _NOWHERE, np.int32)
+    judged = np.flatnonzero(known[frame] & np.isfinite(level))
+    place[:, judged] = np.rint(np.stack([y, x])[:, judged] - shifts[frame[judged]].T)
+    seen, visible = np.zeros((2, len(frame)), np.int32)
+    likeness = np.zeros(len(frame), np.float32)
 
-    order = np.flatnonzero(~unknown & np.isfinite(excess))
-    order = order[np.argsort(det_y[order], kind="stable")]
-    parts = [values[order] for values in (frame, y, x, excess)]
-    seen, visible = np.zeros((2, len(order)), np.int32)
-    total, limits = np.zeros((2, len(order)), np.float32)
-    sorted_y = det_y[order]
-    nowhere = np.empty((0, nx), rows.dtype)
+    def judge(some):
+        counts = _look(detector, shifts, reach, place[0, some], *(values[some] for values in (frame, y, x, level)))
+        seen[some], visible[some], total, limits = counts
+        likeness[some] = _likeness(seen[some], visible[some], limits, share, reach)
+        level[some] = (level[some] + total) / (1 + seen[some])
+
+    # in the order of the detector's pixels, whose first event is judged
+    for values in (place[1], place[0]):
+        judged = judged[_order(values[judged])]
+    ahead = np.append(True, (np.diff(place[:, judged], axis=1) != 0).any(axis=0))[: len(judged)]
+    first = judged[ahead]
+    own = level.copy()
+    judge(first)
+    # and speaks for the others that are like it
+    speaker = first[np.cumsum(ahead) - 1]
+    ratio = own[judged] / level[speaker]
+    alike = (likeness[speaker] > 0.9) & (ratio > 1 / 3) & (ratio < 3) & ~ahead
+    for values in (seen, visible, likeness, level):
+        values[judged[alike]] = values[speaker[alike]]
+    rest = judged[~alike & ~ahead]
+    if rest.size:
+        judge(rest)
+    return Pattern(shifts, source, seen, visible, likeness, level, *place)
+
+
+def _order(values):
+    """A stable order of integers, which lie close together."""
+    low = values.min(initial=0)
+    close = values.max(initial=0) - low < 2**16
+    return np.argsort((values - low).astype(np.uint16 if close else np.int64), kind="stable")
+
+
+def _look(detector, shifts, reach, row, frame, y, x, excess):
+    """Look at the detector pixels of some events, ordered by their `row` on the detector, in the other frames.
+
+    Returns (seen, visible, sum of the excess where seen, mean of the least excess that counts [sigma]).
+    """
+    rows = detector.rows
+    n, ny, nx = rows.image_set.shape
+    known = np.isfinite(shifts[:, 0])
+    seen, visible = np.zeros((2, len(row)), np.int32)
+    total, limits = np.zeros((2, len(row)), np.float32)
+    # the kernel multiplies by the scale
+    model = (1 / rows.exact[0], *rows.exact[1:])
+    frames = rows.image_set.frames
+    as_they_are = rows.image_set.mask is None and frames.dtype.isnative and frames.flags.c_contiguous
+    as_they_are &= frames.dtype.char in "bBhHiIlLqQfd"
+    nothing = np.empty((0, nx), frames.dtype if as_they_are else rows.dtype)
     # frames from all over the set come first
-    sequence = [j for j in np.argsort(np.arange(n) * 0.618034 % 1) if known[j]]
+    visits = []
+    for j in np.argsort(np.arange(n) * 0.618034 % 1):
+        if known[j]:
+            steps = np.zeros((n, 3), np.int32)
+            steps[known, :2] = np.rint(shifts[j] - shifts[known])
+            # frames that are shifted alike see a pixel at the same place as what is on the sky
+            steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= 2 + reach)
+            visits.append((j, steps))
 
     def look(k0, k1):
-        here = slice(k0, k1)
-        arguments = [values[here] for values in (*parts, seen, visible, total, limits)]
-        for j in sequence:
+        arguments = [values[k0:k1] for values in (frame, y, x, excess, seen, visible, total, limits)]
+        for j, steps in visits:
             # a rim for what is around a pixel
-            a = max(int(np.floor(sorted_y[k0] + shifts[j, 0])) - 4, 0)
-            b = min(int(np.ceil(sorted_y[k1 - 1] + shifts[j, 0])) + 5, ny)
+            a = max(int(np.floor(row[k0] + shifts[j, 0])) - 4, 0)
+            b = min(int(np.ceil(row[k1 - 1] + shifts[j, 0])) + 5, ny)
             if a >= b:
                 continue
-            pair = [j, 1 - j] if n == 2 else [j]
-            if rows.frames is not None:
-                read, a = [rows.frames[i] for i in pair], 0
+            pair = (j, 1 - j) if n == 2 else (j,)
+            if as_they_are:
+                read = [frames[i, a:b] for i in pair]
             else:
-                read = [image_set.read(slice(a, b), frames=slice(i, i + 1))[0] for i in pair]
-            part, other = read if n == 2 else (read[0], nowhere)
-            kernels_pattern.look(
-                part, other, a, j, rows.exact, detector.surroundings, shifts, 2 + reach, reach, _LOOKED_AT, *arguments
-            )
+                read = [rows.image_set.read(slice(a, b), frames=slice(i, i + 1))[0] for i in pair]
+            part, other = read if n == 2 else (*read, nothing)
+            kernels_pattern.look(part, other, a, j, model, detector.surroundings, steps, reach, _LOOKED_AT, *arguments)
 
-    in_threads(look, pieces(len(order), 8))
+    if len(row):
+        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4 if as_they_are else 16)))
+    return seen, visible, total, limits / np.maximum(visible, 1)
+
+
+def _likeness(seen, visible, limit, share, reach):
+    """Probability of a pixel that repeats, where a `share` of all pixels stands out."""
     # how often another event of that frame, or noise, stands out alike by chance
-    window = (2 * reach + 1) ** 2
-    share = len(outliers.index) / (n * ny * nx)
-    limit = np.maximum(limits / np.maximum(visible, 1), 1)
-    chance = np.clip(window * (0.5 * share + np.exp(-0.5 * limit**2) / (2.5 * limit)), 1e-6, 0.5)
+    limit = np.maximum(limit, 1)
+    noise = np.exp(-0.5 * limit**2) / (2.5 * limit)
+    chance = np.clip((2 * reach + 1) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
     odds = np.log(_ODDS) + seen * np.log(_SEEN / chance) + (visible - seen) * np.log((1 - _SEEN) / (1 - chance))
-    likeness = np.where(visible > 0, 1 / (1 + np.exp(-np.clip(odds, -50, 50))), 0)
-
-    def back(values, dtype, rest):
-        result = np.full(count, rest, dtype)
-        result[order] = values
-        return result
-
-    level = excess.copy()
-    level[order] = (parts[3] + total) / (1 + seen)
-    return Pattern(
-        shifts,
-        source,
-        back(seen, np.int32, 0),
-        back(visible, np.int32, 0),
-        back(likeness, np.float32, 0),
-        level,
-        det_y,
-        det_x,
-    )
+    return np.where(visible > 0, 1 / (1 + np.exp(-np.clip(odds, -50, 50))), 0)

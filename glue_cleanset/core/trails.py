@@ -15,11 +15,13 @@ __all__ = ["Trails", "find_trails"]
 _SHORTEST = 100.0  # pixels; tracks of cosmic rays are shorter
 _SMALLEST = 64  # pixels: in a smaller field a track of a cosmic ray may be as long as a trail
 _BLOCKS = 128  # of the longest side at most
-_CANDIDATE = 5.5  # sigma of a line over the blocks
+_CANDIDATE = 5.4  # sigma of a line over the blocks
 _MOST_TRAILS, _MOST_DOUBTS = 16, 5  # of one frame
 _SIGNIFICANT = 7.0  # of the whole trail against its parallels
 _STEADY = 5.0  # the same, where no part of the trail has more than 3 sigma of a say
 _CELL = 8  # pixels along a trail that are looked at together
+_FAINTEST = 0.35  # sigma of a pixel: what is fainter at first sight reaches the noise nowhere
+_WIDEST = 30.0  # pixels
 _MARGIN = 1.08  # of the noise: a pixel that the trail just reaches is left alone
 
 
@@ -301,12 +303,14 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     """The trail at a candidate line, with its place, width, ends and pixels; None where there is no trail."""
     _, ny, nx = detector.rows.image_set.shape
     strip = _Strip(detector, i, line, 2 * size + 12)
-    line, spread = _fit(strip, *_locate(strip, line, size))
+    line, spread, peak = _fit(strip, *_locate(strip, line, size))
+    if peak < _FAINTEST * np.median(strip.noise):
+        return None
     # the more of it is known, the better is the rest found
     for _ in range(2):
         whole = line.across_frame(ny, nx, 3 * spread)
         strip = _Strip(detector, i, whole, _radius(line, spread))
-        line, spread = _fit(strip, _extent(strip, line, spread), spread)
+        line, spread, _ = _fit(strip, _extent(strip, line, spread), spread)
     whole = line.across_frame(ny, nx, 3 * spread)
     strip = _Strip(detector, i, whole, _radius(line, spread))
     line = _extent(strip, line, spread)
@@ -324,10 +328,12 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     peak, width = profile.max(), _width(bins, profile)
     # (a bad row or column)
     along_axis = abs(line.slope) * (line.last - line.first) < 1
-    if width < max(sharpest, 2.0 if along_axis else 0) or _in_all_frames(strip, distance, width, peak):
+    if not max(sharpest, 2.0 if along_axis else 0) < width < _WIDEST or _in_all_frames(strip, distance, width, peak):
         return None
     light = np.interp(distance, bins, profile, 0, 0) * brightness
     pixels = strip.good & (light > _MARGIN * strip.noise)
+    if np.count_nonzero(pixels.any(axis=1)) < len(pixels) / 4:
+        return None
     index = np.ravel_multi_index((i, strip.y[pixels], strip.x[pixels]), detector.rows.image_set.shape)
     return _Trail(i, line, width, peak * detector.rows.exact[0][i], significance, index)
 
@@ -364,10 +370,10 @@ def _locate(strip, line, size):
 
 
 def _fit(strip, line, spread):
-    """Place, angle and spread of a ridge of Gaussian cross section, by least squares (Gauss-Newton)."""
+    """The line and the spread of a ridge of Gaussian cross section, and its peak, by least squares (Gauss-Newton)."""
     rows = ((strip.along >= line.first) & (strip.along < line.last))[:, 0]
     if rows.sum() < 8:
-        return line, spread
+        return line, spread, 0.0
     along, across = strip.along[rows], strip.across[rows]
     residual, sigma = strip.residual[rows], strip.sigma[rows]
     about, length = (line.first + line.last - 1) / 2, line.last - line.first
@@ -394,7 +400,7 @@ def _fit(strip, line, spread):
         shift, turn = np.clip(found[1:3] / peak, -spread, spread) * line.stretch
         line = line.moved(shift, turn / length, about)
         spread = float(np.clip(spread + np.clip(found[3] / peak, -0.4 * spread, 0.6 * spread), 0.5, 14))
-    return line, spread
+    return line, spread, peak
 
 
 def _extent(strip, line, spread):
@@ -467,8 +473,12 @@ def _stand_out(strip, line, spread):
     sky = max(np.median(sums[:, left]), np.median(sums[:, right]), 0)
     noise = 1.4826 * np.median(np.abs(sums[:, left | right]))
     least = 0.7 * np.sqrt(step / (2 * np.sqrt(np.pi) * spread * line.stretch))
-    parts = (sums[:, sums.shape[1] // 2] - sky) / max(noise, least)
-    return float(parts.sum() / np.sqrt(len(parts))), float(np.clip(parts, -3, 3).sum() / np.sqrt(len(parts)))
+    sums = (sums - sky) / max(noise, least)
+    # what goes on along the whole line, as structure of the sky does, adds up in the parallels as well
+    totals = sums.sum(axis=0) / np.sqrt(len(sums))
+    along = max(1, np.percentile(np.abs(totals[left | right]), 75) / 1.15)
+    middle = sums.shape[1] // 2
+    return float(totals[middle] / along), float(np.clip(sums[:, middle], -3, 3).sum() / np.sqrt(len(sums)) / along)
 
 
 def _profile(strip, distance, spread, brightness):
@@ -535,7 +545,7 @@ def _width(bins, profile):
 def _in_all_frames(strip, distance, width, peak):
     """Is there such a ridge in the median image as well, a spike of a bright star or a bleeding column?"""
     middle, distance = np.median(strip.median, axis=0), distance.mean(axis=0)
-    beside = np.abs(distance) > width + 2
+    beside = np.abs(distance) > min(width + 2, 0.8 * distance.max())
     return np.median(middle[np.abs(distance) <= max(width / 2, 0.7)]) - np.median(middle[beside]) > 0.5 * peak
 
 

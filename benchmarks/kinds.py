@@ -41,7 +41,7 @@ NOISE = "noise"  # the truth of an event on nothing
 # what is simulated beside the sets with movers: name -> what it changes against the base set
 MIX = {
     **{name: VARIANTS[name] for name in ("base", "hard", "trail", "variable stars")},
-    "strongly variable stars": {"variable": 1.0},
+    "strongly variable stars": {"variable": 1.0, "variable_every": 20},
     **{fault: {"bad": {1: fault}} for fault in BAD},
 }
 TRAILS = {

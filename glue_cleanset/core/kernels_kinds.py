@@ -9,11 +9,11 @@ RADIUS = 4  # pixels around the peak of a star that tell its light
 
 
 @jit
-def star_changes(frames, row0, row1, top, model, median, peaks, change, error, explained):
+def star_changes(frames, row0, row1, top, model, median, peaks, change, error, explained, total):
     """By which share each star differs from the median in each frame, where its peak is in the rows row0 ... row1.
 
-    `median` is the whole image; `peaks`: (2, S). Fills, each (N, S): `change`, its `error`, and which share of what
-    differs it explains; NaN where the star is not seen.
+    `median` is the whole image; `peaks`: (2, S). Fills, each (N, S): `change`, its `error`, which share of what differs
+    it explains, and by which share the sum of the light differs, whatever its form; NaN where the star is not seen.
     """
     n, rows, _ = frames.shape
     ny, nx = median.shape
@@ -50,12 +50,14 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
                 continue
             # what is far from one share of the light is a hit
             first = median_of(share, bright)
-            sum_ll, sum_lr, before, after = 0.0, 0.0, 0.0, 0.0
+            sum_ll, sum_lr, sum_l, sum_r, before, after = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for k in range(count):
                 off = np.abs(rest[k] - first * light[k])
                 if off < 4 / np.sqrt(weight[k]) + 0.5 * np.abs(first) * light[k]:
                     sum_ll += weight[k] * light[k] ** 2
                     sum_lr += weight[k] * light[k] * rest[k]
+                    sum_l += light[k]
+                    sum_r += rest[k]
                 else:
                     weight[k] = 0.0
             if sum_ll == 0:
@@ -66,6 +68,7 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
                 after += weight[k] * (rest[k] - c * light[k]) ** 2
             change[i, s], error[i, s] = c, 1 / np.sqrt(sum_ll)
             explained[i, s] = 1 - after / before if before > 0 else 0.0
+            total[i, s] = sum_r / sum_l
 
 
 @jit

@@ -23,9 +23,11 @@ _STAR = 10.0  # sigma of one frame's sky, from which the light of a star can be 
 _VARIED = 0.08, 5.0  # share of its light, and error of that, by which a star that varies differs from the others
 _EXPLAINED = 0.7  # share of what differs that is the star's own light
 _OFTEN = 3  # frames in which a variable star varies at least
-_CLOUDED = 0.2  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
-_FEW_STARS = 8
-_DIM = 0.6  # transparency of a frame that is called bad
+_CLEAR = 0.05  # error of the share in a star that tells of the whole frame
+_CLOUDED = 0.08  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
+_FEW_STARS, _BRIGHTEST = 8, 200
+_RESTLESS = 1.2  # local inflation at a star that may vary
+_DIM = (0.6, 0.8), (0.85, 1.1)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
 _BLURRED = 0.3  # mismatch of stars in a frame that is called bad
 _FLAT = 0.3  # a star whose neighbours hold less of the peak looks like a cosmic ray
 
@@ -166,23 +168,39 @@ class _Stars:
         By which share each differs in a frame, and the error of that; NaN where it is not seen.
     explained : ndarray, (N, S)
         Which share of what differs is the star's own light.
+    total : ndarray, (N, S)
+        By which share the sum of its light differs, whatever the seeing has made of its form.
     """
 
     def __init__(self, detector):
         rows, model = detector.rows, detector.model
         median = detector.surroundings[0]
         least = model.sky + _STAR * np.sqrt(model.sky_variance)
-        self.peaks = bright_peaks(median, least, model.sky + 0.7 * model.full, 2)
-        self.change, self.error, self.explained = np.full((3, len(rows.image_set), self.peaks.shape[1]), np.nan)
+        peaks = bright_peaks(median, least, model.sky + 0.7 * model.full, 2)
+        # the brightest tell of the frames; of the others those that scatter more than noise may vary
+        y, x = peaks
+        brightest = np.argsort(-median[y, x], kind="stable")[:_BRIGHTEST]
+        self.peaks = peaks[:, np.union1d(brightest, np.flatnonzero(detector.surroundings[1][y, x] > _RESTLESS))]
+        shape = 4, len(rows.image_set), self.peaks.shape[1]
+        self.change, self.error, self.explained, self.total = np.full(shape, np.nan)
         self._detector = detector
 
         def look(y0, y1):
             frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
-            out = self.change, self.error, self.explained
+            out = self.change, self.error, self.explained, self.total
             kernels_kinds.star_changes(frames, row0, row1, top, rows.exact, median, self.peaks, *out)
 
         if self.peaks.size:
             rows.work(look)
+
+    def scatter(self):
+        """Typical difference of the light of the stars in each frame from one share for all, (N,); NaN = too few."""
+        scatter = np.full(len(self.total), np.nan)
+        for i, clear in enumerate(self.error < _CLEAR):
+            if clear.sum() >= _FEW_STARS:
+                low, high = np.percentile(self.total[i, clear], [16, 84])
+                scatter[i] = (high - low) / 2
+        return scatter
 
     def variable(self, bad, most, outliers):
         """The pixels of the stars that vary, in the frames in which they differ most: flat index, and number of star.
@@ -191,9 +209,10 @@ class _Stars:
         Pixels of the outliers that the change of the star does not explain are none of them: they have been hit.
         """
         change, n = self.change, len(self.change)
+        usual = np.nan_to_num(self.scatter())[:, None]
         with np.errstate(invalid="ignore"):
-            clear = (np.abs(change) > _VARIED[0]) & (np.abs(change) > _VARIED[1] * self.error)
-            clear &= (self.explained > _EXPLAINED) & ~bad[:, None]
+            clear = np.abs(change) > np.maximum(np.maximum(_VARIED[0], 4 * usual), _VARIED[1] * self.error)
+            clear &= (self.explained > _EXPLAINED) & (self.total / change > 0.5) & ~bad[:, None]
         often = max(_OFTEN, n // 4)
         found = np.flatnonzero(clear.sum(axis=0) >= often) if n > _OFTEN else np.zeros(0, int)
         pixels, group = [np.zeros(0, np.int64)], [np.zeros(0, int)]
@@ -237,22 +256,17 @@ def _find_bad_frames(detector, stars):
     seconds = np.ones(n) if image_set.exptime is None else image_set.exptime / np.median(image_set.exptime)
     light = normalization.scales / seconds / np.median(normalization.scales / seconds)
     level = (normalization.scales * model.sky + normalization.offsets) / seconds
-    scatter = np.full(n, np.nan)
-    for i, (change, error) in enumerate(zip(stars.change, stars.error, strict=True)):
-        clear = error < 0.05
-        if clear.sum() >= _FEW_STARS:
-            low, high = np.percentile(change[clear], [16, 84])
-            scatter[i] = (high - low) / 2
+    scatter = stars.scatter()
     usual = np.nanmedian(scatter) if np.isfinite(scatter).any() else np.nan
     for i in range(n):
-        if mismatch[i] > _BLURRED:
+        if mismatch[i] > max(_BLURRED, 2 * np.median(mismatch)):
             remarks[i] = (
                 f"its stars differ by {100 * mismatch[i]:.0f} % of their local range: blurred, trailed or shifted"
             )
-        elif scatter[i] > max(_CLOUDED, 3 * usual):
-            remarks[i] = f"its stars differ by {100 * scatter[i]:.0f} % of their light, each by another share: clouds?"
-        elif light[i] < _DIM and level[i] > 0.8 * np.median(level):
-            remarks[i] = f"it has {100 * light[i]:.0f} % of the light of the others under a sky as bright: clouds?"
+        elif scatter[i] > max(_CLOUDED, 4 * usual):
+            remarks[i] = f"the light of its stars differs by {100 * scatter[i]:.0f} %, each by another share: clouds?"
+        elif any(light[i] < dim and level[i] > bright * np.median(level) for dim, bright in _DIM):
+            remarks[i] = f"its stars have {100 * light[i]:.0f} % of their light, its sky has more: clouds?"
     return [remark and f"bad frame: {remark}" for remark in remarks]
 
 

@@ -36,8 +36,8 @@ def test_stars_tell_width_and_form(form):
 
 def test_light_moves_with_the_place():
     psf = find_psf(field(2, (1.5, 1.5)), SKY, NOISE**2)
-    axis = np.arange(-REACH, REACH + 1)
-    np.testing.assert_allclose(psf.light(axis[:, None] - 0.4, axis + 0.3), moffat(axis[:, None] - 0.4, axis + 0.3, (1.5, 1.5), 3.0), atol=0.02)  # fmt: skip
+    dy, dx = np.arange(-REACH, REACH + 1)[:, None] - 0.4, np.arange(-REACH, REACH + 1) + 0.3
+    np.testing.assert_allclose(psf.light(dy, dx), moffat(dy, dx, (1.5, 1.5), 3.0), atol=0.02)
 
 
 def test_bright_hot_pixels_and_full_stars_are_no_stars():

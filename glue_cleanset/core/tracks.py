@@ -1,0 +1,461 @@
+"""Moving objects: points of light that keep to a straight line and a steady rate through the set."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import lgamma
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Table
+from scipy import ndimage
+
+from . import kernels_tracks as kernels
+from .detect import _CAP, _JOINT, Detector
+
+__all__ = ["MovingObjects", "find_tracks"]
+
+_LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels together
+_WORST = 3.0  # reduced chi^2 of its form
+_WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
+_RATES = 0.3, 60.0  # [pixels per step]
+_RESTLESS = 1.8  # factor of the variance around what moves slowly
+_LIVELY = 0.25  # its scatter, as a share of its light in the median
+_GAP = 3  # frames
+_MOST_POINTS = 400  # of one frame, the brightest; more are no objects
+_LINES = 50_000
+_CHANCE = 0.003  # lines of points that chance may give, of a set
+_STEPS = 10
+_WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+_OFF = 0.15  # pixels by which its place may be wrong in a frame
+_FAR = 40  # pixels; no light of an object reaches farther
+_HIGH = 4.5  # sigma, where the settings hold none
+_RIM = 6  # pixels around the object where its light spoils what is learned of the neighbourhood
+
+
+@dataclass(frozen=True, eq=False)
+class MovingObjects:
+    """What moves through a set.
+
+    Attributes
+    ----------
+    table : astropy.table.Table
+        One row per object: ``track`` (1 ...), ``frames`` (in how many it is seen), ``events``, ``first``, ``last``
+        (frame numbers from 1), ``y``, ``x`` (in the first frame of the set) [pix], ``rate``, ``y_rate``, ``x_rate``
+        [pix per frame: per median step between consecutive times], ``position_angle`` [deg] (0 = +y, 90 = -x), ``flux``
+        [ADU], ``peak_significance`` [sigma].
+    positions : ndarray, (T, N, 2)
+        y, x of each object in each frame, also where it is outside.
+    index : ndarray, (K,), int64
+        Flat index into (N, ny, nx) of the pixels of the objects: where their light exceeds the plain noise; ascending.
+    track : ndarray, (K,), int32
+        Whose pixel it is.
+    flags : ndarray, (N, ny, nx), bool
+        What is rejected, now that the objects are known; the very array of the outliers where there are none.
+    light : (ndarray, ndarray), (L,)
+        Flat index of each hit on an object, ascending, and the object's own light there [ADU of the frame].
+    """
+
+    table: Table
+    positions: np.ndarray
+    index: np.ndarray
+    track: np.ndarray
+    flags: np.ndarray
+    light: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(eq=False)
+class _Object:
+    """A line that passed every test; the motion on the mean scale."""
+
+    motion: np.ndarray  # y, x at t = 0, rates, peak
+    places: np.ndarray  # (N, 2)
+    fluxes: np.ndarray  # (N, 3), see kernels.fit_fluxes
+    seen: np.ndarray  # (N,) bool
+    strength: float
+
+
+def find_tracks(detector, outliers, events, numbers, psf, times=None):
+    """Find what moves through a set at a steady rate.
+
+    Points of light in single frames, no sharper than the stars, are linked along straight lines; a line stays where
+    chance would not give it, and where a joint fit of all frames (one place, rate and brightness, before a background
+    that stands still) finds the object in at least three of them and in half of those that should show it.
+
+    Parameters
+    ----------
+    detector : Detector
+    outliers : Outliers
+    events : astropy.table.Table
+        Of the outliers.
+    numbers : ndarray, (K,), int
+        The event of each outlier.
+    psf : Psf or None
+        None = no stars: nothing is known of the form of an object, and none is looked for.
+    times : array-like, (N,), optional
+        Of the frames, any unit, any order. None = evenly spaced.
+
+    Returns
+    -------
+    MovingObjects
+    """
+    n = len(outliers.rejected)
+    t = _steps(times, n)
+    objects = []
+    if psf is not None and n > 2:
+        points = _find_points(detector, outliers, events, numbers, psf)
+        objects = _find_objects(detector, points, psf, t)
+    return _describe(detector, outliers, numbers, psf, t, objects)
+
+
+def _steps(times, n):
+    """Times in units of the median step, 0 in the middle."""
+    t = np.arange(n, dtype=float) if times is None else np.asarray(times, float)
+    steps = np.diff(np.sort(t))
+    steps = steps[steps > 0]
+    if not np.isfinite(t).all() or not steps.size:
+        t = np.arange(n, dtype=float)
+        steps = np.ones(1)
+    t = t / np.median(steps)
+    return t - (t.min() + t.max()) / 2
+
+
+def _find_points(detector, outliers, events, numbers, psf):
+    """Points of light in single frames: (6, K), see `kernels_tracks.find_points`."""
+    rows, model = detector.rows, detector.model
+    median, inflation, _ = detector.surroundings
+    n, ny, nx = outliers.rejected.shape
+    half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
+    limits = _LEAST, _WORST, _WRONG
+    # half a pixel away from the centre of a pixel its neighbours differ most
+    sides = 0.6 * np.array([psf.light(1.5, 0) / psf.light(0.5, 0), psf.light(0, 1.5) / psf.light(0, 0.5)])
+    bright = (outliers.residual > 0) & (np.asarray(events["pixels"]) > 1)[numbers - 1]
+    found = []
+
+    def look(y0, y1):
+        stack, row0, row1, top, first, last = rows.read(y0, y1, rim=half)
+        begin = np.arange(n) * ny * nx
+        size = np.diff(np.searchsorted(outliers.index, [begin + y0 * nx, begin + y1 * nx]), axis=0).sum()
+        points = np.empty((6, size))
+        count = kernels.find_points(
+            stack, row0, row1, top, rows.exact, median[first:last], outliers.index, bright, ny, psf.form, half, sides,
+            limits, points,
+        )  # fmt: skip
+        found.append(points[:, :count])
+        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, _RESTLESS, _LIVELY, 2)
+        for y, x in places.T:
+            points = np.empty((6, n))
+            z, variance, corner = _box(detector, y, x, 4 + 2 * half)
+            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, limits, points)
+            found.append(points[:, :count])
+
+    rows.work(look)
+    points = np.concatenate(found, axis=1) if found else np.empty((6, 0))
+    return _without_twins(points, psf)
+
+
+def _box(detector, y, x, reach):
+    """z of a small box around a pixel, (N, h, w), the variance of a pixel of each frame, and the corner."""
+    ny, nx = detector.rows.image_set.shape[1:]
+    y0, y1 = max(y - reach, 0), min(y + reach + 1, ny)
+    x0, x1 = max(x - reach, 0), min(x + reach + 1, nx)
+    scale, origin, gy, gx, a, b, _, least = (values[:, None, None] for values in detector.rows.exact)
+    z = detector.rows.image_set.read(slice(y0, y1), slice(x0, x1)).astype(float)
+    z = (z - (origin + gy * np.arange(y0, y1)[:, None] + gx * np.arange(x0, x1))) / scale
+    level = float(detector.surroundings[0][y, x])
+    return z, np.maximum(a + b * level, least)[:, 0, 0], (y0, x0)
+
+
+def _without_twins(points, psf):
+    """Each point once: the same one may have been found from several places."""
+    order = np.lexsort((-points[3], points[0]))
+    points = points[:, order]
+    keep = np.ones(points.shape[1], bool)
+    first = np.searchsorted(points[0], np.arange(points[0].max(initial=-1) + 2))
+    for a, b in pairwise(first):
+        y, x = points[1:3, a:b]
+        close = np.hypot(y[:, None] - y, x[:, None] - x) < 0.6 * psf.fwhm
+        keep[a:b] = ~np.tril(close, -1).any(axis=1)
+        keep[a:b] &= np.arange(b - a) < _MOST_POINTS
+    return points[:, keep]
+
+
+def _find_objects(detector, points, psf, t):
+    """Lines through the points that pass every test."""
+    n, ny, nx = detector.rows.image_set.shape
+    when = np.argsort(t, kind="stable")
+    place = np.empty(n, int)
+    place[when] = np.arange(n)
+    frame = place[points[0].astype(int)]
+    order = np.lexsort((points[1], frame))
+    frame, (y, x, flux) = frame[order], points[1:4, order]
+    first = np.searchsorted(frame, np.arange(n + 1))
+    members = np.empty((_LINES, n), np.int32)
+    chance = np.empty(_LINES)
+    count, pairs = kernels.link(first, y, x, flux, t[when], float(ny * nx), _GAP, _RATES, 0.35, members, chance)
+    members, chance = members[:count], chance[:count]
+    held = np.count_nonzero(members >= 0, axis=1)
+    # how many such lines the pairs that there are would give by chance
+    others = np.array([lgamma(n - 1) - lgamma(k - 1) - lgamma(n - k + 1) for k in range(2, n + 1)])
+    chance = chance + np.log(max(pairs, 1)) + others[held - 2]
+    used = np.zeros(y.size, bool)
+    objects = []
+    tried = set()
+    for k in np.lexsort((chance, -held)):
+        if chance[k] > np.log(_CHANCE):
+            continue
+        mine = members[k][members[k] >= 0]
+        if used[mine].sum() > len(mine) - 3 or tuple(mine) in tried:
+            continue
+        tried.add(tuple(mine))
+        here = when[frame[mine]]
+        line = np.polyfit(t[here], np.column_stack([y[mine], x[mine]]), 1)
+        start = np.array([*line[1], *line[0], np.median(flux[mine])])
+        one = _confirm(detector, psf, t, start)
+        if one is None or any(_same(one, other, psf) for other in objects):
+            if one is not None:
+                used[mine] = True
+            continue
+        used[mine] = True
+        objects.append(one)
+    return objects
+
+
+def _same(one, other, psf):
+    apart = np.hypot(*(one.places - other.places).T)
+    return np.count_nonzero((apart < psf.fwhm) & (one.seen | other.seen)) >= min(3, one.seen.sum())
+
+
+def _along(places, reach, shape):
+    """The pixels within reach of any of the places, in one frame or another: y, x."""
+    ny, nx = shape
+    axis = np.arange(-reach, reach + 1)
+    middle = np.rint(places).astype(int)
+    y = (middle[:, 0, None, None] + axis[:, None] + 0 * axis).ravel()
+    x = (middle[:, 1, None, None] + axis + 0 * axis[:, None]).ravel()
+    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+    return np.divmod(np.unique(y[inside] * nx + x[inside]), nx)
+
+
+def _samples(detector, y, x):
+    """z of some pixels, (N, K), NaN = not to be used; the variance without what the surroundings tell; the median."""
+    scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in detector.rows.exact)
+    image_set = detector.rows.image_set
+    where = slice(None), y, x
+    z = np.where(image_set.usable(where), image_set.frames[where], np.nan)
+    z = (z - (origin + gy * y + gx * x)) / scale
+    median, _, structure = (image[y, x].astype(float) for image in detector.surroundings)
+    return z, np.maximum(a + b * median, least) + c * structure, median
+
+
+def _confirm(detector, psf, t, start):
+    """The object on a line, or None."""
+    n, *shape = detector.rows.image_set.shape
+    reach = int(np.ceil(_WIDE * psf.fwhm))
+    photons = detector.rows.exact[5]
+    motion, error = start.copy(), np.empty(5)
+    for _ in range(2):
+        places = motion[:2] + t[:, None] * motion[2:4]
+        y, x = _along(places, reach + 1, shape)
+        if y.size == 0:
+            return None
+        z, variance, middle = _samples(detector, y, x)
+        still = np.empty(y.size)
+        chi, samples = kernels.fit_motion(
+            z, variance, photons, y, x, middle, t, psf.form, reach, _WRONG, _STEPS, motion, error, still
+        )
+        if not np.isfinite(chi) or samples < 10:
+            return None
+    places = motion[:2] + t[:, None] * motion[2:4]
+    rate = np.hypot(*motion[2:4])
+    if not (_RATES[0] <= rate <= 1.2 * _RATES[1] and motion[4] > 0):
+        return None
+    fluxes = np.empty((n, 3))
+    kernels.fit_fluxes(z, variance, photons, y, x, middle, places, motion[4], psf.form, reach, _WRONG, fluxes)
+    flux, noise, covered = fluxes.T
+    # where most of its light falls on good pixels, and would be seen
+    visible = (covered > 0.5 * np.sum(psf.stamp**2)) & (motion[4] > 5 * noise)
+    seen = visible & (flux > 0.4 * motion[4]) & (flux > 4 * noise)
+    lost = visible & (flux < 0.4 * motion[4])
+    if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > 0.25 * visible.sum():
+        return None
+    if np.ptp(t[seen]) * rate < 1.5:
+        return None
+
+    def misfit(form, motion):
+        motion, error = motion.copy(), np.empty(5)
+        return kernels.fit_motion(
+            z, variance, photons, y, x, middle, t, form, reach, _WRONG, 3, motion, error, still.copy()
+        )[0]
+
+    sharper = tuple(np.array(psf.form) * [5, 5, 5, 1])
+    if misfit(sharper, motion) < chi:
+        return None
+    _, _, _, _, a, b, _, least = detector.rows.exact
+    sky_noise = np.sqrt(np.maximum(a + b * detector.model.sky, least))
+    strength = float(np.max((flux / sky_noise)[seen]))
+    return _Object(motion, places, fluxes, seen, strength)
+
+
+def _describe(detector, outliers, numbers, psf, t, objects):
+    n, ny, nx = outliers.rejected.shape
+    positions = np.array([one.places for one in objects]).reshape(-1, n, 2)
+    index, track = _footprints(detector, psf, objects, (n, ny, nx))
+    flags, light = outliers.rejected, (np.empty(0, np.int64), np.empty(0))
+    if objects:
+        flags, light = _judge_again(detector, outliers, psf, objects, index)
+    at = np.searchsorted(outliers.index, index)
+    at[at == outliers.index.size] = 0
+    rejected = outliers.rejected.reshape(-1)[index]
+    # which events lie on which object
+    pairs = np.unique(np.stack([track[rejected], numbers[at[rejected]]]), axis=1)[0]
+    # per frame: per median step between consecutive times; `t` is in these units
+    motion = np.array([one.motion for one in objects]).reshape(-1, 5)
+    total = psf.light(*np.mgrid[-12:13, -12:13]).sum() if objects else 0.0
+    seen = [np.flatnonzero(one.seen) for one in objects]
+    table = Table(
+        {
+            "track": np.arange(1, len(objects) + 1, dtype=np.int32),
+            "frames": np.array([len(frames) for frames in seen], np.int32),
+            "events": np.array([np.count_nonzero(pairs == k + 1) for k in range(len(objects))], np.int32),
+            "first": np.array([frames[np.argmin(t[frames])] + 1 for frames in seen], np.int32),
+            "last": np.array([frames[np.argmax(t[frames])] + 1 for frames in seen], np.int32),
+            "y": positions[:, 0, 0] * u.pix,
+            "x": positions[:, 0, 1] * u.pix,
+            "rate": np.hypot(motion[:, 2], motion[:, 3]) * u.pix,
+            "y_rate": motion[:, 2] * u.pix,
+            "x_rate": motion[:, 3] * u.pix,
+            "position_angle": np.rad2deg(np.arctan2(-motion[:, 3], motion[:, 2])) % 360 * u.deg,
+            "flux": motion[:, 4] * total * u.adu,
+            "peak_significance": np.array([one.strength for one in objects], float),
+        }
+    )
+    return MovingObjects(table, positions, index, track, flags, light)
+
+
+def _footprints(detector, psf, objects, shape):
+    """Flat indices of the pixels where the light of the objects exceeds the plain noise, and whose they are."""
+    n, ny, nx = shape
+    _, _, _, _, a, b, _, least = detector.rows.exact
+    median = detector.surroundings[0]
+    found, whose, brightest = [], [], []
+    for k, one in enumerate(objects):
+        for i in range(n):
+            peak = _peak(one, i)
+            where = _square(one.places[i], _extent(psf, peak, np.sqrt(least[i])), (ny, nx))
+            if where is None:
+                continue
+            y, x = np.mgrid[where]
+            light = peak * psf.light(y - one.places[i, 0], x - one.places[i, 1])
+            level = np.nan_to_num(median[where], nan=detector.model.sky)
+            inside = light > np.sqrt(np.maximum(a[i] + b[i] * level, least[i]))
+            found.append((i * ny + y[inside]) * nx + x[inside])
+            whose.append(np.full(inside.sum(), k + 1, np.int32))
+            brightest.append(light[inside])
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int32)
+    found, whose, brightest = (np.concatenate(parts) for parts in (found, whose, brightest))
+    order = np.lexsort((-brightest, found))
+    found, whose = found[order], whose[order]
+    once = np.ones(found.size, bool)
+    once[1:] = np.diff(found) != 0
+    return found[once], whose[once]
+
+
+def _peak(one, i):
+    """Of the light in a frame: as measured there where it was, as in the others where not."""
+    return one.fluxes[i, 0] if one.seen[i] else one.motion[4]
+
+
+def _extent(psf, peak, noise):
+    """How far from the centre the light exceeds the noise [pixels]."""
+    a, b, c, s = psf.form
+    far = max((peak / noise) ** s - 1, 0.0) / (2**s - 1)
+    slowest = (a + c) / 2 - np.hypot((a - c) / 2, b)
+    return int(min(np.ceil(np.sqrt(far / slowest)), _FAR))
+
+
+def _square(place, reach, shape):
+    y, x = np.rint(place).astype(int)
+    y0, y1, x0, x1 = max(y - reach, 0), min(y + reach + 1, shape[0]), max(x - reach, 0), min(x + reach + 1, shape[1])
+    return (slice(y0, y1), slice(x0, x1)) if y0 < y1 and x0 < x1 else None
+
+
+def _judge_again(detector, outliers, psf, objects, index):
+    """The flags, judged anew around the objects with their pixels left out; the hits on them, and the light below."""
+    shape = outliers.rejected.shape
+    flags = outliers.rejected.copy()
+    flags.reshape(-1)[index] = False
+    frame, y, x = np.unravel_index(index, shape)
+    found = []
+    for (rows, columns), around in _parts(index, shape):
+        box = detector.rows.image_set.part(rows, columns)
+        own = np.zeros(box.shape, bool)
+        inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+        own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
+        again = Detector(box.without(own), detector.model, detector.settings, (rows.start, columns.start))
+        rejected = again.find().rejected
+        here = flags[:, rows, columns]
+        here[:, around] = rejected[:, around]
+        light, error = np.zeros((2, *box.shape))
+        for one in objects:
+            _add_light(light, error, one, psf, (rows.start, columns.start))
+        i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
+        here[i, b, a] = True
+        scale = detector.rows.exact[0]
+        found.append((np.ravel_multi_index((i, b + rows.start, a + columns.start), shape), scale[i] * light[i, b, a]))
+    hits, light = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(hits, kind="stable")
+    return flags, (hits[order], light[order])
+
+
+def _add_light(light, error, one, psf, corner):
+    """The light of an object in a box (N, h, w) on the mean scale, and by how much it may be wrong."""
+    for i in range(len(light)):
+        peak = _peak(one, i)
+        y0, x0 = one.places[i] - corner
+        where = _square((y0, x0), _FAR, light.shape[1:])
+        if where is None:
+            continue
+        y, x = np.mgrid[where]
+        own = peak * psf.light(y - y0, x - x0)
+        slopes = [own - peak * psf.light(y - y0 + oy, x - x0 + ox) for oy, ox in ((_OFF, 0), (0, _OFF))]
+        light[i][where] += own
+        error[i][where] = np.sqrt(error[i][where] ** 2 + (_WRONG * own) ** 2 + slopes[0] ** 2 + slopes[1] ** 2)
+
+
+def _hits(settings, again, box, own, light, error, rejected):
+    """Frame, y, x in a box of the pixels of the objects that deviate from their light by more than it may be wrong."""
+    high = settings.high_pair if settings.by_noise else (_HIGH, _HIGH)
+    scale, origin, gy, gx, a, b, c, least = (values[:, None, None] for values in again.rows.exact)
+    median, inflation, structure = (image.astype(float) for image in again.surroundings)
+    y, x = np.mgrid[: box.shape[1], : box.shape[2]]
+    z = (box.read().astype(float) - (origin + gy * y + gx * x)) / scale
+    v = np.maximum(a + b * median, least)
+    noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light + error**2)
+    with np.errstate(invalid="ignore"):
+        strength = np.nan_to_num((z - median - light) / noise)
+    found = np.zeros(own.shape, bool)
+    around = np.ones((1, 3, 3), bool)
+    around[0, 1, 1] = False
+    for sign, limit in ((1, high[0]), (-1, high[1])):
+        # beside a strong one a weaker one counts, as for every other pixel
+        strong = np.where(own | rejected, sign * strength, 0)
+        beside = ndimage.maximum_filter(np.minimum(strong, _CAP * limit), footprint=around, mode="constant", cval=0.0)
+        found |= strong > limit
+        found |= (strong > limit / 2) & (strong + beside > _JOINT * limit)
+    return np.nonzero(found & own)
+
+
+def _parts(index, shape):
+    """Boxes (rows, columns) around the objects, and which of their pixels are judged anew."""
+    _, ny, nx = shape
+    image = np.zeros((ny, nx), bool)
+    image.reshape(-1)[np.unique(index % (ny * nx))] = True
+    image = ndimage.binary_dilation(image, np.ones((3, 3), bool), iterations=_RIM)
+    labels, _ = ndimage.label(image)
+    for k, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        big = tuple(
+            slice(max(s.start - 12, 0), min(s.stop + 12, length))
+            for s, length in zip((rows, columns), (ny, nx), strict=True)
+        )
+        yield big, labels[big] == k

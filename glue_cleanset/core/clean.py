@@ -216,7 +216,11 @@ def clean_image_set(
         cleaned = copy.result()
     if settings.repair != "none":
         rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings)
+        values = repaired_values(image_set, rejected, normalization, settings)
+        if settings.repair in ("median", "mean"):
+            # under a hit on a moving object is the object
+            values[np.searchsorted(rejected.index, told.light[0])] += told.light[1]
+        cleaned.reshape(-1)[rejected.index] = values
     summary = summarize(
         outliers, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch, told.remarks
     )

@@ -27,6 +27,8 @@ class ImageSet:
         Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
     names : sequence of N str, optional
         What the frames are called in tables; default ``frame 1`` ...
+    times : sequence of N floats, optional
+        When the frames were taken (the middle of the exposures), from any moment on [h]. None = at even steps.
     shifts : array-like, (N, 2), optional
         What the registration did, dy and dx of each frame [pixels], fractions allowed: what falls on detector pixel
         (y, x) is at (y + dy, x + dx) of the registered frame. NaN, or None for all = not known.
@@ -47,6 +49,7 @@ class ImageSet:
     readnoise: np.ndarray | None = None
     exptime: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+    times: np.ndarray | None = None
     shifts: np.ndarray | None = None
     shifts_source: str = "given"
 
@@ -65,6 +68,7 @@ class ImageSet:
         elif len(names) != n:
             raise ValueError(f"names has {len(names)} entries for {n} frames; give one name for each frame")
         object.__setattr__(self, "names", tuple(str(name) for name in names))
+        object.__setattr__(self, "times", None if self.times is None else _as_times(self.times, n))
         object.__setattr__(self, "shifts", None if self.shifts is None else _as_shifts(self.shifts, n))
         self._check_content()
 
@@ -145,6 +149,17 @@ def per_frame(name, value, n):
     if bad.any():
         raise ValueError(f"{name} is {array[bad].flat[0] if array.ndim else value}; it must be a positive number")
     return np.full(n, float(array)) if array.ndim == 0 else array.copy()
+
+
+def _as_times(times, n):
+    """`times` as (n,) float64."""
+    try:
+        array = np.array(times, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"times is {times!r}; give {n} numbers of hours, one for each frame") from None
+    if array.shape != (n,) or not np.isfinite(array).all():
+        raise ValueError(f"times is {times!r}; give {n} finite numbers of hours, one for each frame")
+    return array
 
 
 def _as_shifts(shifts, n):

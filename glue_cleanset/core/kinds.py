@@ -8,10 +8,12 @@ from scipy import special
 
 from . import kernels_kinds
 from .detect import Outliers
-from .events import find_events
+from .events import FACTS, find_events
 from .kernels_tracks import bright_peaks
 from .pattern import HotPixels, find_pattern, hot_pixel_map
 from .psf import find_psf
+from .settings import KINDS
+from .tracks import find_tracks
 from .trails import find_trails
 
 __all__ = ["WHOLE", "Told", "tell_kinds"]
@@ -19,6 +21,7 @@ __all__ = ["WHOLE", "Told", "tell_kinds"]
 # one event in each frame, whatever lies beside it
 WHOLE = ("moving object", "trail", "variable star")
 
+_CODES = {kind: code for code, kind in enumerate(KINDS)}
 _STAR = 10.0  # sigma of one frame's sky, from which the light of a star can be compared from frame to frame
 _VARIED = 0.08, 5.0  # share of its light, and error of that, by which a star that varies differs from the others
 _EXPLAINED = 0.7  # share of what differs that is the star's own light
@@ -89,18 +92,15 @@ class _Whole:
         return group
 
     def find_events(self, outliers, shape):
-        """The events, with kind and track of those that are known, and the numbers of the pixels."""
+        """The events, the numbers of the pixels, and the place in `KINDS` of the events that are known, else -1."""
         group = self.of(outliers.index)
         whole = group > 0
         events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
-        if whole.any():
-            of_event = np.zeros(len(events), int)
-            of_event[numbers[whole] - 1] = group[whole]
-            known = of_event > 0
-            events["kind"][known] = np.array(self.kinds)[of_event[known]]
-            events["track"][known] = np.array(self.tracks)[of_event[known]]
-            events["confidence"][known] = 1.0
-        return events, numbers
+        of_event = np.zeros(len(events), int)
+        of_event[numbers[whole] - 1] = group[whole]
+        events["track"] = np.array(self.tracks, FACTS["track"])[of_event]
+        codes = np.array([-1, *(_CODES[kind] for kind in self.kinds[1:])], np.int8)
+        return events, numbers, codes[of_event]
 
 
 def tell_kinds(detector, outliers):
@@ -122,7 +122,7 @@ def tell_kinds(detector, outliers):
     tracks, positions = no_tracks(), np.zeros((0, n, 2))
     light, hot_pixels, remarks = (np.zeros(0, np.int64), np.zeros(0)), None, [""] * n
     if not settings.kinds:
-        events, numbers = whole.find_events(outliers, image_set.shape)
+        events, numbers, _ = whole.find_events(outliers, image_set.shape)
         return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
 
     median = detector.surroundings[0]
@@ -136,25 +136,38 @@ def tell_kinds(detector, outliers):
         whole.add("trail", trails.index, trails.trail)
         whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
         if whole.index.size:
-            outliers = _flag(detector, outliers, whole.index)
-    events, numbers = whole.find_events(outliers, image_set.shape)
+            outliers = _flag(detector, outliers, outliers.rejected, whole.index)
+    events, numbers, codes = whole.find_events(outliers, image_set.shape)
+    if settings.detection == "noise":
+        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
+        if len(moving.table):
+            tracks, positions, light = moving.table, moving.positions, moving.light
+            own = ~np.isin(moving.index, light[0])
+            whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
+            outliers = _flag(detector, outliers, moving.flags, whole.index)
+            events, numbers, codes = whole.find_events(outliers, image_set.shape)
     pattern = find_pattern(detector, outliers, events)
-    _tell(events, detector, psf, pattern, bad)
+    codes, events["confidence"] = _tell(events, codes, detector, psf, pattern, bad)
+    events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
     if pattern is not None:
-        on_detector = np.isin(events["kind"], ("hot pixel", "cold pixel")) & (pattern.likeness > 0.5)
-        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector)
-    events["kept"] = np.isin(events["kind"], settings.keep)
+        on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
+        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector & (pattern.likeness > 0.5))
+    events["kept"] = np.array([kind in settings.keep for kind in KINDS])[codes]
     kept = np.asarray(events["kept"])[numbers - 1]
     if kept.any():
         outliers = outliers.keep(kept)
+    if light[0].size:
+        hit = np.isin(light[0], outliers.index[~kept])
+        light = tuple(values[hit] for values in light)
     return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
 
 
-def _flag(detector, outliers, index):
-    """The outliers with more pixels among them."""
-    flags = outliers.rejected.copy()
+def _flag(detector, outliers, flags, index):
+    """The outliers with these flags, and with the pixels of the index among them."""
+    before = outliers.rejected
+    flags = flags.copy() if flags is before else flags
     flags.reshape(-1)[index] = True
-    return detector.measure_again(flags, outliers.rejected, outliers.reference)[0]
+    return detector.measure_again(flags, before, outliers.reference)[0]
 
 
 class _Stars:
@@ -270,10 +283,9 @@ def _find_bad_frames(detector, stars):
     return [remark and f"bad frame: {remark}" for remark in remarks]
 
 
-def _tell(events, detector, psf, pattern, bad):
-    """Fill in kind and confidence of the events that have none."""
-    kind, confidence = np.asarray(events["kind"]), np.asarray(events["confidence"])
-    known = kind != "other"
+def _tell(events, codes, detector, psf, pattern, bad):
+    """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1."""
+    codes, confidence = codes.copy(), np.ones(len(events))
     sharp, error = _shapes(events, detector)
     # neighbours of the peak of a star hold at least this share of it
     star = _FLAT if psf is None else max(_FLAT, (psf.stamp[4:7, 4:7].sum() - psf.stamp[5, 5]) / psf.stamp[5, 5] / 8)
@@ -284,19 +296,18 @@ def _tell(events, detector, psf, pattern, bad):
     in_bad = bad[np.asarray(events["frame"]) - 1]
     likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
 
-    def tell(where, name, sure):
-        where = where & ~known
-        kind[where] = name
-        confidence[where] = np.broadcast_to(sure, where.shape)[where]
-        known[where] = True
+    def tell(where, kind, sure):
+        where = np.flatnonzero(where & (codes < 0))
+        codes[where] = _CODES[kind]
+        confidence[where] = sure[where]
 
     tell((likeness > 0.5) & ~dark, "hot pixel", likeness)
     tell((likeness > 0.5) & dark, "cold pixel", likeness)
     tell(in_bad & (dark | (pointed < 0.9)), "bad frame", 1 - pointed / 2)
     tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
     tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
-    tell(np.ones(len(events), bool), "other", 1 - pointed)
-    events["kind"], events["confidence"] = kind, confidence
+    tell(codes < 0, "other", 1 - pointed)
+    return codes, confidence
 
 
 def _shapes(events, detector):

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.time import Time
 
-__all__ = ["EXPTIME", "GAIN", "READNOISE", "frame_facts"]
+__all__ = ["EXPTIME", "GAIN", "READNOISE", "frame_facts", "frame_times", "parse_dates"]
 
 # In the order of trust. EGAIN before GAIN: many cameras write their gain *setting* as GAIN and e-/ADU as EGAIN;
 # ESO writes e-/ADU as CONAD, its own GAIN is the inverse.
@@ -60,6 +60,40 @@ def frame_facts(header):
         "date": _date(header),
         "filter": _filter(header),
     }
+
+
+def parse_dates(dates):
+    """The dates of the frames (UTC, ISO 8601) as an `astropy.time.Time`, or None where one is missing or none."""
+    if dates is None or not len(dates) or not all(isinstance(date, str) and date for date in dates):
+        return None
+    try:
+        return Time(list(map(str, dates)), format="isot", scale="utc")
+    except ValueError:
+        return None
+
+
+def frame_times(dates, exptimes=None):
+    """When the frames were taken.
+
+    Parameters
+    ----------
+    dates : sequence of N str
+        Of the beginning of the exposures (UTC, ISO 8601).
+    exptimes : sequence of N floats, optional
+        Exposure times [s]; NaN = not known.
+
+    Returns
+    -------
+    ndarray, (N,), float64, or None
+        Of the middle of the exposures, since the first began [h]; None where a date is missing, or all are the same.
+    """
+    moments = parse_dates(dates)
+    if moments is None:
+        return None
+    hours = (moments - moments.min()).to_value("hour")
+    if not hours.max() > 0:
+        return None
+    return hours if exptimes is None else hours + np.nan_to_num(np.asarray(exptimes, float)) / 7200
 
 
 def _value(header, key):

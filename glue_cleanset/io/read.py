@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet
 from ..core.names import distinct, listed
-from .keywords import GAIN, READNOISE, frame_facts
+from .keywords import GAIN, READNOISE, frame_facts, frame_times
 
 __all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
 
@@ -169,6 +169,7 @@ def read_image_set(source, *, extension=None):
         mask=mask,
         exptime=exptime if (exptime > 0).all() else None,
         names=tuple(names),
+        times=frame_times(table["date"], exptime),
         headers=tuple(f.header for f in frames),
         sources=tuple((f.path, f.hdu, f.plane) for f in frames),
         wcs=wcs,

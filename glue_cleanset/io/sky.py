@@ -6,7 +6,7 @@ from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Column
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-__all__ = ["locate_events"]
+__all__ = ["locate_events", "locate_tracks"]
 
 
 def locate_events(events, wcs):
@@ -30,11 +30,8 @@ def locate_events(events, wcs):
     """
     if wcs is None or not wcs.has_celestial:
         return events
-    world = wcs.pixel_to_world_values(*(np.asarray(events[name], float) for name in ("x", "y")))
-    try:
-        frame = wcs_to_celestial_frame(wcs)
-        sky = SkyCoord(world[wcs.wcs.lng], world[wcs.wcs.lat], unit="deg", frame=frame).transform_to("icrs")
-    except (ValueError, ConvertError):  # the disc of the sun or of a planet
+    sky = _on_sky(wcs, events["y"], events["x"])
+    if sky is None:
         return events
     located = events.copy(copy_data=False)
     after = located.index_column("x") + 1
@@ -46,3 +43,45 @@ def locate_events(events, wcs):
         indexes=[after, after],
     )
     return located
+
+
+def locate_tracks(tracks, positions, wcs, times):
+    """The table of tracks with their motion on the sky.
+
+    Parameters
+    ----------
+    tracks : astropy.table.Table
+        Of a `glue_cleanset.CleanResult`; not changed.
+    positions : ndarray, (T, N, 2)
+        y, x of each object in each frame [pixels, 0-based].
+    wcs : astropy.wcs.WCS or None
+        As for `locate_events`.
+    times : ndarray, (N,), or None
+        Of the frames [h].
+
+    Returns
+    -------
+    astropy.table.Table
+        With ``sky_rate`` [arcsec / h] and ``sky_position_angle`` [deg, north through east] between the first and the
+        last moment; `tracks` itself where there is no track, no such WCS, or the times are not known.
+    """
+    if not len(tracks) or times is None or wcs is None or not wcs.has_celestial:
+        return tracks
+    first, last = np.argmin(times), np.argmax(times)
+    begin, end = (_on_sky(wcs, *np.moveaxis(positions[:, i], -1, 0)) for i in (first, last))
+    if begin is None or end is None:
+        return tracks
+    located = tracks.copy(copy_data=False)
+    located["sky_rate"] = (begin.separation(end) / ((times[last] - times[first]) * u.hour)).to(u.arcsec / u.hour)
+    located["sky_position_angle"] = begin.position_angle(end).to(u.deg)
+    return located
+
+
+def _on_sky(wcs, y, x):
+    """ICRS places of pixels; None where the WCS is one of something else than the sky of the stars."""
+    world = wcs.pixel_to_world_values(np.asarray(x, float), np.asarray(y, float))
+    try:
+        frame = wcs_to_celestial_frame(wcs)
+        return SkyCoord(world[wcs.wcs.lng], world[wcs.wcs.lat], unit="deg", frame=frame).transform_to("icrs")
+    except (ValueError, ConvertError):  # the disc of the sun or of a planet
+        return None

@@ -6,7 +6,7 @@ from glue.core.component_id import ComponentID
 
 from ..core.imageset import ImageSet
 from ..core.names import listed
-from ..io.keywords import frame_facts
+from ..io.keywords import frame_facts, frame_times
 from .coords import FrameCoordinates, find_celestial
 from .sparse import SparseComponent
 
@@ -22,7 +22,7 @@ MASK, MASK_ID = "mask component", "mask identifier"
 def image_set_from_cube(data, attribute, axis=0):
     """The frames of one attribute of a cube, ready to be cleaned.
 
-    Names, exposure times and mask are taken from ``data.meta`` where they are there, as the *Image set*
+    Names, exposure times, dates and mask are taken from ``data.meta`` where they are there, as the *Image set*
     factories write them.
 
     Parameters
@@ -63,13 +63,14 @@ def image_set_from_cube(data, attribute, axis=0):
             "with itself, choose the axis that holds the frames"
         )
     frames = np.moveaxis(data.get_data(find_numbers(data, attribute)), axis, 0)
-    names = exptime = None
+    names = exptime = times = None
     if axis == 0:
         names = _per_frame(data, NAMES)
         exptime = _per_frame(data, FACTS["exptime"])
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
-    return ImageSet(frames, mask=own_mask(data, axis), exptime=exptime, names=names)
+        times = frame_times(_per_frame(data, FACTS["date"]), exptime)
+    return ImageSet(frames, mask=own_mask(data, axis), exptime=exptime, names=names, times=times)
 
 
 def own_mask(data, axis=0):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from astropy.time import Time
 from echo import CallbackProperty, delay_callback
 from glue.core import Data
 from glue.core.exceptions import IncompatibleAttribute
 from glue.core.state_objects import State
 
 from ..core.settings import CleanSettings
+from ..io.keywords import parse_dates
 from .attach import RUNS, find_attached
 from .overrule import find_overrules
 from .regions import shown_index
@@ -350,12 +350,8 @@ def frame_times(data):
 
     None where a date is missing or all are the same.
     """
-    dates = data.meta.get(FACTS["date"])
-    if dates is None or len(dates) != data.shape[0] or not all(isinstance(date, str) and date for date in dates):
-        return None
-    try:
-        times = Time(list(dates), format="isot", scale="utc")
-    except ValueError:
+    times = parse_dates(data.meta.get(FACTS["date"]))
+    if times is None or len(times) != data.shape[0]:
         return None
     days = (times - times.min()).to_value("day")
     span = days.max()

@@ -195,8 +195,11 @@ def test_tables_of_a_tiny_run(monkeypatch):
     matrix = cells["Events by what they are (rows) and what they are told to be"]
     assert [row["truth"] for row in matrix] == [*NAMES, "noise", "precision"]
     assert sum(int(row["cosmic ray"]) for row in matrix[:-1]) > 20
-    (bad,) = (rows for title, rows in cells.items() if title == "Bad frames")
-    assert [int(row["sets"]) for row in bad] == [12, 1, 1, 1, 1]
+    (found,) = (rows for title, rows in cells.items() if title.startswith("What is found"))
+    assert {row["set"]: row["sets"] for row in found} == {
+        **dict.fromkeys((*scorer.MIX, *scorer.TRAILS, *(f"{name}, movers" for name in scorer.MOVING)), "1"),
+        "trail": "2",
+    }
     (f1,) = (rows for title, rows in cells.items() if title.startswith("F1"))
     assert {(row["set"], row["N"], row["movers"]) for row in f1} >= {("base", "5", "0"), ("hard", "3", "8")}
     assert all(float(row["F1"]) > 0.5 for row in f1)

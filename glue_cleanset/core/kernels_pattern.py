@@ -26,8 +26,8 @@ def count_differences(y, x, strength, others_y, others_x, others_strength, lags)
 
 
 @jit
-def find_peaks(lags):
-    """Where most differences meet, with 3 x 3 lags counted together.
+def find_peaks(lags, wide):
+    """Where most differences meet; where `wide`, 3 x 3 lags are counted together.
 
     Returns (highest count, its row, its column; the highest count more than 3 away from there; the count around no
     difference at all, which is none of the former; the number of all differences).
@@ -37,32 +37,35 @@ def find_peaks(lags):
     highest = np.zeros(height, np.int32)
     none, total = 0, 0
     for b in range(1, height - 1):
-        here, alone = _count_boxes(lags, b, sums, box)
+        here, alone = _count_boxes(lags, b, wide, sums, box)
         none = max(none, alone)
         total += here
         highest[b] = _highest(box)
     row = np.argmax(highest)
     best = highest[row]
-    _count_boxes(lags, row, sums, box)
+    _count_boxes(lags, row, wide, sums, box)
     column = np.argmax(box)
     for b in range(max(row - 3, 1), min(row + 4, height - 1)):
-        _count_boxes(lags, b, sums, box)
+        _count_boxes(lags, b, wide, sums, box)
         box[max(column - 3, 0) : column + 4] = 0
         highest[b] = _highest(box)
     return best, row, column, _highest(highest), none, total
 
 
 @jit
-def _count_boxes(lags, row, sums, box):
-    """Counts of 3 x 3 lags in one row, those of next to no difference left out; how many differences are in the row
-    itself; the count around no difference."""
+def _count_boxes(lags, row, wide, sums, box):
+    """Counts of the lags in one row, those of next to no difference left out; how many differences are in the row
+    itself; the count at no difference."""
     height, width = lags.shape
     total = 0
     for a in range(width):
         total += lags[row, a]
         sums[a] = lags[row - 1, a] + lags[row, a] + lags[row + 1, a]
-    for a in range(1, width - 1):
-        box[a] = sums[a - 1] + sums[a] + sums[a + 1]
+    if wide:
+        for a in range(1, width - 1):
+            box[a] = sums[a - 1] + sums[a] + sums[a + 1]
+    else:
+        box[1 : width - 1] = lags[row, 1 : width - 1]
     none = 0
     if abs(row - height // 2) <= 1:
         none = box[width // 2] if row == height // 2 else 0

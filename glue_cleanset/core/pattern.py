@@ -269,15 +269,17 @@ def _lag(points, i, j):
             number = max(int(_PAIRS / (others * min(1, 2 * reach / ny))), 1)
         lags = np.zeros((2 * reach + 1, 2 * reach_x + 1), np.uint16)
         kernels_pattern.count_differences(*points.of(i, -(-own // number)), *points.of(j), lags)
-        best, row, column, second, none, total = kernels_pattern.find_peaks(lags)
         # by chance there are as many at every difference as the frames then overlap
         along, along_x = (1 - np.abs(np.arange(-r, r + 1)) / size for r, size in ((reach, ny), (reach_x, nx)))
-        chance = 9 * total / (along.sum() * along_x.sum())
-        here = chance * along[row] * along_x[column]
-        if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
-            return _centre(lags, row, column, best)
+        # in one place where whole pixels were moved; in several where a pixel was resampled
+        for wide in (False, True):
+            best, row, column, second, none, total = kernels_pattern.find_peaks(lags, wide)
+            chance = (9 if wide else 1) * total / (along.sum() * along_x.sum())
+            here = chance * along[row] * along_x[column]
+            if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
+                return _centre(lags, row, column, here / (9 if wide else 1))
     if _is_clear(none, chance, 1):
-        return _centre(lags, reach, reach_x, none)
+        return _centre(lags, reach, reach_x, chance / 9)
     return None
 
 
@@ -285,14 +287,13 @@ def _is_clear(count, chance, trials):
     return count >= 3 and stats.poisson.sf(count - 1, chance) * trials < _CHANCE
 
 
-def _centre(lags, row, column, count):
+def _centre(lags, row, column, chance):
     """The difference itself: a whole number where most agree, else the mean."""
-    box = lags[row - 1 : row + 2, column - 1 : column + 2].astype(float)
+    box = np.maximum(lags[row - 1 : row + 2, column - 1 : column + 2] - chance, 0)
     at = np.array([row, column]) - np.array(lags.shape) // 2
     y, x = np.unravel_index(np.argmax(box), box.shape)
-    if box[y, x] > 0.7 * count:
+    if box[y, x] > 0.6 * box.sum():
         return at + np.array([y, x]) - 1.0
-    box = np.maximum(box - np.median(box), 0)
     offset = np.array([-1, 0, 1])
     return at + np.array([box.sum(axis=1) @ offset, box.sum(axis=0) @ offset]) / box.sum()
 

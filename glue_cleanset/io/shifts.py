@@ -79,12 +79,14 @@ def read_shifts(path, frames):
     except UnicodeDecodeError:
         raise OSError(f"{path} is no text; shifts are read from a text file") from None
     entries = [text for text in (line.split("#")[0].strip() for line in lines) if text]
-    pairs = [_numbers(text.split()) for text in entries]
-    if pairs and all(pair is not None and len(pair) == 2 for pair in pairs):
+    if not entries:
+        raise ValueError(f"{path} is empty; give dy and dx [pixels] of each frame")
+    pairs = [_numbers(text.replace(",", " ").split()) for text in entries]
+    if all(pair is not None and len(pair) == 2 for pair in pairs):
         if len(pairs) != len(frames):
             raise ValueError(f"{path} lists {len(pairs)} shifts for {len(frames)} frames; give one line for each frame")
         return np.array(pairs)[:, ::-1]
-    table = _read_table(path, lines)
+    table = _read_table(path, lines, entries)
     y, x, name = (_column(table, names) for names in (_Y, _X, _NAMES))
     if y is None or x is None:
         raise ValueError(f"{path} has the columns {', '.join(table.colnames)}; give dy and dx [pixels] of each frame")
@@ -99,12 +101,11 @@ def read_shifts(path, frames):
     return values[_match(path, [str(v).strip() for v in table[name]], frames)]
 
 
-def _read_table(path, lines):
-    kind = "ecsv" if lines and lines[0].startswith("# %ECSV") else None
-    if kind is None:
-        kind = "csv" if any("," in line for line in lines) else "basic"
+def _read_table(path, lines, entries):
     try:
-        return Table.read(lines, format=f"ascii.{kind}")
+        if lines[0].startswith("# %ECSV"):
+            return Table.read(lines, format="ascii.ecsv")
+        return Table.read(entries, format="ascii.csv" if "," in entries[0] else "ascii.basic")
     except (ValueError, OSError, tables.InconsistentTableError) as error:
         raise ValueError(f"{path} cannot be read as a table of shifts: {error}") from None
 

@@ -82,6 +82,26 @@ def _highest(values):
 
 
 @jit
+def pair_up(y, x, strength, others_y, others_x, others_strength, lag_y, lag_x, differences):
+    """The differences of position, others minus these, of the points that are alike and within 1.5 of a difference: put
+    into `differences` (2, K), as many as there is room for; returns how many. Ordered by y as in `count_differences`."""
+    number, first = 0, 0
+    for k in range(len(y)):
+        while first < len(others_y) and others_y[first] < y[k] + lag_y - 3:
+            first += 1
+        j = first
+        while j < len(others_y) and others_y[j] <= y[k] + lag_y + 3:
+            dy, dx = others_y[j] - y[k], others_x[j] - x[k]
+            ratio = others_strength[j] / strength[k]
+            near = (abs(dy - lag_y) < 1.5) & (abs(dx - lag_x) < 1.5)
+            if near and ratio > 0.25 and ratio < 4 and number < differences.shape[1]:
+                differences[0, number], differences[1, number] = dy, dx
+                number += 1
+            j += 1
+    return number
+
+
+@jit
 def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, excess, seen, visible, total, limits):
     """Look in frame `j` at the detector pixels of some events of the other frames.
 
@@ -101,7 +121,7 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
         i = frame[k]
         if steps[i, 2] == 0 or visible[k] >= (most[1] if seen[k] else most[0]):
             continue
-        row, column = y[k] + steps[i, 0], x[k] + steps[i, 1]
+        row, column = int(np.floor(y[k] + steps[i, 0] + 0.5)), int(np.floor(x[k] + steps[i, 1] + 0.5))
         if row < 0 or row >= ny or column < 0 or column >= nx:
             continue
         sign, size = (1, excess[k]) if excess[k] > 0 else (-1, -excess[k])
@@ -117,10 +137,10 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
                 if r > highest:
                     highest, at_row, at_column = r, b, a
         sigma = np.sqrt(v)
-        limit = max((2.5 + 0.5 * reach) * sigma, size / 3)
+        limit = max((2.5 + 0.5 * reach) * sigma, size / (3 + reach))
         visible[k] += 1
         limits[k] += limit / sigma
-        if not (limit <= highest <= 3 * size):
+        if not (limit <= highest <= (3 + reach) * size):
             continue
         # light that came through the telescope is wider than a pixel
         around, count = size * 0, 0

@@ -83,8 +83,8 @@ def _highest(values):
 
 @jit
 def pair_up(y, x, strength, others_y, others_x, others_strength, lag_y, lag_x, differences):
-    """The differences of position, others minus these, of the points that are alike and within 1.5 of a difference: put
-    into `differences` (2, K), as many as there is room for; returns how many. Ordered by y as in `count_differences`."""
+    """The differences of position of the points that are alike and within 1.5 of one difference, as in
+    `count_differences`: put into `differences` (2, K), as many as there is room for. Returns how many."""
     number, first = 0, 0
     for k in range(len(y)):
         while first < len(others_y) and others_y[first] < y[k] + lag_y - 3:
@@ -108,7 +108,7 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
     part : (rows, nx), rows `first` ... of the frame; `other`: of the other one where the set has just two, else empty
     images : median, inflation and structure of the whole set
     steps : (N, 3), by how much (dy, dx) the pixel has moved since each other frame, and whether to look (1) or not (0)
-    reach : how far off a repeat may lie [pixels]
+    reach : 0 where a pixel is found again in one, 1 where it is spread over 2 x 2
     most : (how many frames are looked at where none repeats the event, and how many where some do)
     frame, y, x, excess : of the events, peak minus the median on the mean scale
     seen, visible, total, limits : of the events, are added to: in how many frames the pixel stands out alike, and could
@@ -117,11 +117,12 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
     median, inflation, structure = images
     ny, nx = median.shape
     va, vb, vc, vmin = model[4][j], model[5][j], model[6][j], model[7][j]
+    nearest = 0.0 if reach else 0.5
     for k in range(len(frame)):
         i = frame[k]
         if steps[i, 2] == 0 or visible[k] >= (most[1] if seen[k] else most[0]):
             continue
-        row, column = int(np.floor(y[k] + steps[i, 0] + 0.5)), int(np.floor(x[k] + steps[i, 1] + 0.5))
+        row, column = int(np.floor(y[k] + steps[i, 0] + nearest)), int(np.floor(x[k] + steps[i, 1] + nearest))
         if row < 0 or row >= ny or column < 0 or column >= nx:
             continue
         sign, size = (1, excess[k]) if excess[k] > 0 else (-1, -excess[k])
@@ -131,8 +132,8 @@ def look(part, other, first, j, model, images, steps, reach, most, frame, y, x, 
         if not (size * size > 12 * v and usable):
             continue
         highest, at_row, at_column = _excess(part, other, first, j, row, column, median, model, sign), row, column
-        for b in range(max(row - reach, 0), min(row + reach + 1, ny)):
-            for a in range(max(column - reach, 0), min(column + reach + 1, nx)):
+        for b in range(row, min(row + reach + 1, ny)):
+            for a in range(column, min(column + reach + 1, nx)):
                 r = _excess(part, other, first, j, b, a, median, model, sign)
                 if r > highest:
                     highest, at_row, at_column = r, b, a

@@ -46,7 +46,8 @@ class Pattern:
     level : ndarray, (E,), float32
         Mean excess in the frames in which it is seen, on the mean scale of the set [ADU]; negative = dark.
     y, x : ndarray, (E,), int32
-        The detector pixel of the event's peak (of its centre, where frames were resampled); -1000000 where the shift of its frame is not known.
+        The detector pixel of the event's peak (of its centre, where frames were resampled); -1000000 where the shift of
+        its frame is not known.
     """
 
     shifts: np.ndarray
@@ -194,8 +195,8 @@ def _together(flat, size):
 
 
 class _Points:
-    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` int32 of the peak, `strength` on the mean scale,
-    `centres` (2, K)."""
+    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` of the peak, `centres` (2, K), `strength` on
+    the mean scale."""
 
     def __init__(self, detector, outliers, events):
         self.shape = detector.rows.image_set.shape
@@ -417,6 +418,6 @@ def _likeness(seen, visible, limit, share, reach):
     # how often another event of that frame, or noise, stands out alike by chance
     limit = np.maximum(limit, 1)
     noise = np.exp(-0.5 * limit**2) / (2.5 * limit)
-    chance = np.clip((2 * reach + 1) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
+    chance = np.clip((1 + reach) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
     odds = np.log(_ODDS) + seen * np.log(_SEEN / chance) + (visible - seen) * np.log((1 - _SEEN) / (1 - chance))
     return np.where(visible > 0, 1 / (1 + np.exp(-np.clip(odds, -50, 50))), 0)

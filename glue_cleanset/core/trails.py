@@ -17,8 +17,9 @@ _SMALLEST = 64  # pixels: in a smaller field a track of a cosmic ray may be as l
 _BLOCKS = 128  # of the longest side at most
 _CANDIDATE = 5.4  # sigma of a line over the blocks
 _MOST_TRAILS, _MOST_DOUBTS = 16, 5  # of one frame
-_SIGNIFICANT = 7.0  # of the whole trail against its parallels
-_STEADY = 5.0  # the same, where no part of the trail has more than 3 sigma of a say
+_SIGNIFICANT = 8.0  # of the whole trail against its parallels
+_STEADY = 6.0  # the same, where no part of the trail has more than 3 sigma of a say
+_LIT = 0.4  # share of a trail that is lit
 _CELL = 8  # pixels along a trail that are looked at together
 _FAINTEST = 0.35  # sigma of a pixel: what is fainter at first sight reaches the noise nowhere
 _WIDEST = 30.0  # pixels
@@ -476,9 +477,14 @@ def _stand_out(strip, line, spread):
     sums = (sums - sky) / max(noise, least)
     # what goes on along the whole line, as structure of the sky does, adds up in the parallels as well
     totals = sums.sum(axis=0) / np.sqrt(len(sums))
-    along = max(1, np.percentile(np.abs(totals[left | right]), 75) / 1.15)
-    middle = sums.shape[1] // 2
-    return float(totals[middle] / along), float(np.clip(sums[:, middle], -3, 3).sum() / np.sqrt(len(sums)) / along)
+    beside = totals[left | right]
+    along = max(1, np.percentile(np.abs(beside), 75) / 1.15, -beside.min() / 2.5)
+    parts = sums[:, sums.shape[1] // 2]
+    # some stars or hits on a line are no trail, a blinking light is
+    if np.percentile(parts, 100 * (1 - _LIT)) < 0.4 * parts.mean():
+        return 0.0, 0.0
+    parts = parts / np.sqrt(len(parts)) / along
+    return float(parts.sum()), float(np.clip(sums[:, sums.shape[1] // 2], -3, 3).sum() / np.sqrt(len(sums)) / along)
 
 
 def _profile(strip, distance, spread, brightness):

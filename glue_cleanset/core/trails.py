@@ -119,36 +119,28 @@ def find_trails(detector, outliers, psf_fwhm=None):
     Trails
     """
     n, ny, nx = detector.rows.image_set.shape
-    found = []
+    found = [[] for _ in range(n)]
     if min(ny, nx) >= _SMALLEST:
         shortest = max(min(ny, nx) / 4, min(_SHORTEST, 0.75 * min(ny, nx)))
-        search = _Search(detector, shortest)
         sharpest = max(1.2, 0.6 * (psf_fwhm or 0))
-        per_frame = [None] * n
+        search = _Search(detector, shortest)
+        doubts = np.zeros(n, int)
 
         def look(i):
-            per_frame[i] = _trails_of_frame(detector, outliers, i, search, shortest, sharpest)
+            line = search.strongest(i)
+            if line is not None:
+                trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
+                search.forget(i, *((line, 0) if trail is None else (trail.line, 1.5 * trail.width)))
+                doubts[i] += trail is None
+                found[i] += [] if trail is None else [trail]
+            more[i] = line is not None and len(found[i]) < _MOST_TRAILS
 
-        in_threads(look, [(i,) for i in range(n)])
-        found = [trail for trails in per_frame for trail in trails]
-    return _gather(found, (n, ny, nx))
-
-
-def _trails_of_frame(detector, outliers, i, search, shortest, sharpest):
-    """The trails of one frame, the most significant first."""
-    found, doubts = [], 0
-    while len(found) < _MOST_TRAILS and doubts < _MOST_DOUBTS:
-        line = search.strongest(i)
-        if line is None:
-            break
-        trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
-        if trail is None:
-            doubts += 1
-            search.forget(i, line, 0)
-        else:
-            found.append(trail)
-            search.forget(i, trail.line, 1.5 * trail.width)
-    return found
+        more = np.ones(n, bool)
+        while more.any():
+            in_threads(look, [(i,) for i in np.flatnonzero(more)])
+            # (where the frames do not fit each other there are lines without end)
+            more &= doubts < (_MOST_DOUBTS if doubts.sum() <= 2 * _MOST_DOUBTS else 1)
+    return _gather([trail for trails in found for trail in trails], (n, ny, nx))
 
 
 class _Search:
@@ -400,7 +392,10 @@ def _fit(strip, line, spread):
             break
         shift, turn = np.clip(found[1:3] / peak, -spread, spread) * line.stretch
         line = line.moved(shift, turn / length, about)
-        spread = float(np.clip(spread + np.clip(found[3] / peak, -0.4 * spread, 0.6 * spread), 0.5, 14))
+        wider = np.clip(found[3] / peak, -0.4 * spread, 0.6 * spread)
+        spread = float(np.clip(spread + wider, 0.5, 14))
+        if max(abs(shift), abs(turn), abs(wider)) < 0.005:
+            break
     return line, spread, peak
 
 

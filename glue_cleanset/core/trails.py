@@ -23,7 +23,7 @@ _LIT = 0.4  # share of a trail that is lit
 _CELL = 4  # pixels along a trail that are looked at together
 _FAINTEST = 0.35  # sigma of a pixel: what is fainter at first sight reaches the noise nowhere
 _WIDEST = 30.0  # pixels
-_MARGIN = 1.08  # of the noise: a pixel that the trail just reaches is left alone
+_MARGIN = 1.13  # of the noise: a pixel that the trail just reaches is left alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,9 +319,9 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     brightness = _brightness(strip, np.interp(distance, bins, profile, 0, 0))
     bins, profile = _profile(strip, distance, spread, brightness)
     peak, width = profile.max(), _width(bins, profile)
-    # (a bad row or column)
+    # (a bad row or column, or two)
     along_axis = abs(line.slope) * (line.last - line.first) < 1
-    if not max(sharpest, 2.0 if along_axis else 0) < width < _WIDEST or _in_all_frames(strip, distance, width, peak):
+    if not max(sharpest, 2.2 if along_axis else 0) < width < _WIDEST or _in_all_frames(strip, distance, width, peak):
         return None
     light = np.interp(distance, bins, profile, 0, 0) * brightness
     pixels = strip.good & (light > _MARGIN * strip.noise)
@@ -505,7 +505,7 @@ def _profile(strip, distance, spread, brightness):
         bins, profile = bins[filled] / total, profile[filled] / total
     outside = np.abs(bins) > 4 * spread + 3
     profile -= np.median(profile[outside]) if outside.any() else 0.0
-    smooth = ndimage.uniform_filter1d(profile, 3)
+    smooth = np.convolve(profile, (0.25, 0.5, 0.25), "same")
     peak = int(np.argmax(np.where(np.abs(bins) <= max(spread, 1), smooth, -np.inf)))
     left = optimize.isotonic_regression(profile[: peak + 1], weights=total[: peak + 1]).x
     right = optimize.isotonic_regression(profile[peak:], weights=total[peak:], increasing=False).x
@@ -514,9 +514,11 @@ def _profile(strip, distance, spread, brightness):
 
 def _brightness(strip, model):
     """Brightness along the trail in units of the mean, (L, 1), as far as it can be told from the noise."""
-    step = 32
-    begin = np.arange(0, max(len(model) - step // 2, 1), step)
+    # so long that each is known to a tenth
     core = strip.good & (model > 0.5 * model.max())
+    power = (core * (model / strip.sigma) ** 2).sum() / len(model)
+    step = int(np.clip(100 / max(power, 1e-9), 8, 32))
+    begin = np.arange(0, max(len(model) - step // 2, 1), step)
     values, noise = np.ones(len(begin)), np.full(len(begin), np.inf)
     for k, first in enumerate(begin):
         rows = slice(first, first + step if k + 1 < len(begin) else None)

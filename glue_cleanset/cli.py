@@ -202,6 +202,7 @@ def _clean(arguments):
         **{f.name: getattr(arguments, f.name) for f in fields(CleanSettings) if hasattr(arguments, f.name)}
     )
     # after the settings are known to be right: these load numba and more
+    import numpy as np
     from tqdm import tqdm
 
     from .core.clean import clean_image_set
@@ -234,6 +235,7 @@ def _clean(arguments):
     write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
 
     table = result.summary.copy(copy_data=False)
+    table.remove_columns([kind.replace(" ", "_") for kind in KINDS])
     for column in table.columns.values():
         if column.dtype.kind == "f":
             column.format = ".4g"
@@ -243,6 +245,17 @@ def _clean(arguments):
         f"{len(image_set)} frames, {len(result.events)} events, {percent:.3g} % of the pixels rejected; "
         f"written to {arguments.out}"
     )
+    if settings.kinds:
+        for kind in KINDS:
+            number = np.count_nonzero(result.events["kind"] == kind)
+            kept = ", kept" if kind in settings.keep else ""
+            if number:
+                print(f"{number:8d} {kind}{kept}")
+    for track in result.tracks:
+        print(
+            f"moving object {track['track']}: in {track['frames']} frames, {track['rate']:.2f} px/frame, "
+            f"y {track['y']:.1f}, x {track['x']:.1f} in the first"
+        )
     for message in result.warnings:
         _say(f"warning: {message}")
     return 0

@@ -13,12 +13,14 @@ from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
 from ..core.names import distinct, listed
-from .sky import locate_events
+from ..core.settings import KINDS
+from .sky import locate_events, locate_tracks
 
 __all__ = ["check_output", "write_result"]
 
 _HISTORY_WIDTH = 72
-_HOT_PIXELS = "hot_pixels.fits"
+# only the result tells whether there is anything to write
+_PERHAPS = ("hot_pixels.fits", "tracks.ecsv")
 
 
 def check_output(image_set, outdir, *, overwrite=False):
@@ -36,8 +38,9 @@ def check_output(image_set, outdir, *, overwrite=False):
     Returns
     -------
     list of Path
-        The files that `write_result` will write, in its order; but for ``hot_pixels.fits``, of which only the result
-        will tell whether there is anything to write. Where there is one already it counts as the others do.
+        The files that `write_result` will write, in its order; but for ``hot_pixels.fits`` and ``tracks.ecsv``, of
+        which only the result will tell whether there is anything to write. Where they are already they count as the
+        others do.
 
     Raises
     ------
@@ -52,10 +55,11 @@ def check_output(image_set, outdir, *, overwrite=False):
     paths = [outdir / name for name in [*names, "rejection_map.fits", "events.ecsv", "summary.ecsv"]]
 
     inputs = {Path(source[0]).resolve() for source in getattr(image_set, "sources", ())}
-    own = [path for path in (*paths, outdir / _HOT_PIXELS) if path.resolve() in inputs]
+    perhaps = [outdir / name for name in _PERHAPS]
+    own = [path for path in (*paths, *perhaps) if path.resolve() in inputs]
     if own:
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
-    there = [path for path in (*paths, outdir / _HOT_PIXELS) if path.exists() or path.is_symlink()]
+    there = [path for path in (*paths, *perhaps) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         raise FileExistsError(
             f"{listed(there, most=1)} exists already; choose another output folder, or allow to overwrite"
@@ -81,8 +85,9 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     ``<name>_crmask.fits`` (data quality: one bit for rejected, one for replaced, above the bits that the input's
     own data quality uses, which is kept; CRREJBIT and CRREPBIT give their values). For the set
     ``rejection_map.fits``, ``hot_pixels.fits`` (where the detector's pattern was seen: the hot and cold pixels in the
-    frame of the detector, and the shifts of the frames), ``events.ecsv`` (with ICRS ``ra`` and ``dec`` where the frames
-    have a celestial WCS) and ``summary.ecsv``. All are written under temporary names first, so that
+    frame of the detector, and the shifts of the frames), ``tracks.ecsv`` (where anything moves; with its motion on the
+    sky where the frames have dates and a celestial WCS), ``events.ecsv`` (likewise with ICRS ``ra`` and ``dec``) and
+    ``summary.ecsv``. All are written under temporary names first, so that
     a failure leaves nothing.
 
     Parameters
@@ -106,9 +111,14 @@ def write_result(result, image_set, outdir, *, overwrite=False):
         As `check_output`.
     """
     paths = check_output(image_set, outdir, overwrite=overwrite)
-    hot_pixels = getattr(result, "hot_pixels", None)
-    if hot_pixels is not None:
-        paths.insert(-2, Path(outdir) / _HOT_PIXELS)
+    wcs = getattr(image_set, "wcs", None)
+    perhaps = {}
+    if result.hot_pixels is not None:
+        perhaps["hot_pixels.fits"] = _hot_pixel_hdus(result.hot_pixels, result, image_set)
+    if result.tracks is not None and len(result.tracks):
+        tracks = locate_tracks(result.tracks, result.track_positions, wcs, image_set.times)
+        perhaps["tracks.ecsv"] = _described(tracks, result)
+    paths += [Path(outdir) / name for name in perhaps]
     n = len(image_set)
     headers = getattr(image_set, "headers", ()) or (fits.Header(),) * n
     dq = getattr(image_set, "dq", None)
@@ -120,10 +130,9 @@ def write_result(result, image_set, outdir, *, overwrite=False):
             yield fits.PrimaryHDU(_storable(result.cleaned[i]), header)
             yield _mask_hdu(result, header, i, dq, bits)
         yield _map_hdus(result, image_set, headers[0])
-        if hot_pixels is not None:
-            yield _hot_pixel_hdus(hot_pixels, result, image_set)
-        yield _described(locate_events(result.events, getattr(image_set, "wcs", None)), result)
+        yield _described(locate_events(result.events, wcs), result)
         yield _described(result.summary, result)
+        yield from perhaps.values()
 
     missing = [folder for folder in (Path(outdir), *Path(outdir).parents) if not folder.exists()]
     Path(outdir).mkdir(parents=True, exist_ok=True)
@@ -140,8 +149,8 @@ def write_result(result, image_set, outdir, *, overwrite=False):
                     content.write(file, format="ascii.ecsv")
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
-        if hot_pixels is None:  # that of an earlier result would speak of another cleaning
-            (Path(outdir) / _HOT_PIXELS).unlink(missing_ok=True)
+        for name in set(_PERHAPS) - set(perhaps):  # that of an earlier result would speak of another cleaning
+            (Path(outdir) / name).unlink(missing_ok=True)
     except BaseException:
         for part in temporary:
             part.unlink(missing_ok=True)
@@ -243,6 +252,11 @@ def _map_hdus(result, image_set, first):
         fits.ImageHDU(result.peak_significance, name="PEAK_SIGNIFICANCE"),
         fits.ImageHDU(result.reference, name="REFERENCE"),
     ]
+    if result.kind_map is not None:
+        kinds = fits.ImageHDU(result.kind_map, name="KIND")
+        for code, kind in enumerate(KINDS, start=1):
+            kinds.header[f"KIND{code}"] = (kind, f"what {code} means")
+        images.append(kinds)
     return fits.HDUList(images)
 
 

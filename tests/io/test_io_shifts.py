@@ -174,6 +174,7 @@ def test_hot_pixels_file(image_set, result, tmp_path):
         "hot_pixels.fits",
         "events.ecsv",
         "summary.ecsv",
+        "hot_pixels.fits",
     ]
     assert all(path.exists() for path in paths)
     with fits.open(tmp_path / "hot_pixels.fits") as hdus:

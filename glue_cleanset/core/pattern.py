@@ -15,7 +15,9 @@ __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
 _SHARP, _CLEAR = 6, 6.0  # most pixels, least significance [sigma]
 # (points of the one frame, the largest shift between two frames [pixels]) of the tries to find it, the cheapest first;
 # and how many comparisons the last one may cost
-_TRIES, _PAIRS = ((60, 100), (200, 400), (None, 400)), 3_000_000
+_TRIES, _PAIRS = ((60, 100), (200, 400), (None, 400)), 1_500_000
+_TRIED = 3  # how many frames are tried where that is dear, and with how many each
+_APART = 2  # frames that differ by less show no pattern [pixels]
 _CHANCE = 1e-6  # that a peak of the differences has come about by chance
 # A repeat is looked for in so many frames where none shows any, and where some do. That is enough to know.
 _LOOKED_AT = 6, 24
@@ -126,7 +128,7 @@ def find_pattern(detector, outliers, events, shifts=None):
         if source == "file":
             shifts = _signed(points, shifts)
     known = np.isfinite(shifts).all(axis=1)
-    if known.sum() < 2 or np.ptp(shifts[known], axis=0).max() < 2:
+    if not _differ(shifts):
         return None
     shifts = np.where(known[:, None], shifts, np.nan)
     return _judge(detector, outliers, events, shifts, source)
@@ -230,9 +232,9 @@ def _measure_shifts(points):
     n = points.shape[0]
     numbers = np.diff(points.bounds)
     # begin with frames as the others are: a bad one has many points or none
-    typical = np.argsort(np.abs(numbers - np.median(numbers)), kind="stable")[:3]
+    typical = np.argsort(np.abs(numbers - np.median(numbers)), kind="stable")
     shifts = np.full((n, 2), np.nan)
-    for start in typical:
+    for start in typical[:3]:
         found = np.full((n, 2), np.nan)
         found[start] = 0
         _place(points, found, [(start, j) for j in range(n) if j != start])
@@ -240,37 +242,54 @@ def _measure_shifts(points):
             shifts = found
         if np.isfinite(shifts[:, 0]).sum() > n / 2:
             break
+    tried = {j: [] for j in range(n)}
+
+    def try_again(frames):
+        """Against the nearest known frame that they have not been compared with yet; whether there was any left."""
+        known = np.flatnonzero(np.isfinite(shifts[:, 0]))
+        pairs = []
+        for j in frames:
+            left = [i for i in known[np.argsort(np.abs(known - j))] if i not in tried[j]]
+            if left and len(tried[j]) < _TRIED:
+                tried[j].append(left[0])
+                pairs.append((left[0], j))
+        _place(points, shifts, pairs, thorough=True)
+        return bool(pairs)
+
+    if not _differ(shifts):
+        # a pattern that is fainter or further away is in some of the others too, if there is one
+        try_again([j for j in typical if np.isnan(shifts[j, 0])][:_TRIED])
     # what has drifted too far from the first is compared with what has not
-    while True:
-        known = np.isfinite(shifts[:, 0])
-        if known.all() or known.sum() < 2:
-            break
-        places = np.flatnonzero(known)
-        _place(points, shifts, [(places[np.argmin(np.abs(places - j))], j) for j in np.flatnonzero(~known)])
-        if np.isfinite(shifts[:, 0]).sum() == known.sum():
-            break
+    while _differ(shifts):
+        if not try_again(np.flatnonzero(np.isnan(shifts[:, 0]))):
+            return shifts - shifts[np.isfinite(shifts[:, 0])][0]
+    return np.full((n, 2), np.nan)
+
+
+def _differ(shifts):
+    """Whether two frames at least are known to be shifted against each other."""
     known = np.isfinite(shifts[:, 0])
-    return shifts - shifts[known][0] if known.sum() > 1 else np.full((n, 2), np.nan)
+    return known.sum() > 1 and np.ptp(shifts[known], axis=0).max() >= _APART
 
 
-def _place(points, shifts, pairs):
+def _place(points, shifts, pairs, thorough=False):
     """Measure the shift of frame j against frame i, whose own is known, for each pair."""
 
     def measure(i, j):
-        lag = _lag(points, i, j)
+        lag = _lag(points, i, j, thorough)
         if lag is not None:
             shifts[j] = shifts[i] + lag
 
     in_threads(measure, pairs)
 
 
-def _lag(points, i, j):
+def _lag(points, i, j, thorough):
     """How much further frame j is shifted than frame i (dy, dx), or None."""
     _, ny, nx = points.shape
     own, others = points.number(i), points.number(j)
     if min(own, others) < 3:
         return None
-    for number, furthest in _TRIES:
+    for number, furthest in _TRIES if thorough else _TRIES[:1]:
         reach, reach_x = (min(furthest, 3 * size // 4) for size in (ny, nx))
         if number is None:
             number = max(int(_PAIRS / (others * min(1, 2 * reach / ny))), 1)
@@ -285,7 +304,7 @@ def _lag(points, i, j):
             here = chance * along[row] * along_x[column]
             if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
                 return _refine(points, i, j, row - reach, column - reach_x)
-    if _is_clear(none, chance, 1):
+    if thorough and _is_clear(none, chance, 1):
         return _refine(points, i, j, 0, 0)
     return None
 
@@ -389,7 +408,7 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
             if reach == 0:
                 steps = np.rint(steps)
             # frames that are shifted alike see a pixel at the same place as what is on the sky
-            steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= 2 + reach)
+            steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= _APART + reach)
             visits.append((j, steps))
 
     def look(k0, k1):

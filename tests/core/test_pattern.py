@@ -92,7 +92,7 @@ def test_measured_shifts_of_resampled_frames_are_within_a_pixel():
 
 def test_shifts_among_many_more_hits():
     offsets = dithers(4)
-    found = Found(make(offsets, (512, 512), hot=80, hits=2500)[0])
+    found = Found(make(offsets, (512, 512), hot=80, hits=1200)[0])
     np.testing.assert_array_equal(relative(found.pattern.shifts), relative(offsets))
 
 

@@ -458,7 +458,7 @@ def _stand_out(strip, line, spread):
     parts = np.arange(0, len(significance) - step // 2, step)
     # (less than the light is wide, so that little of it gets into the parallels)
     blur = 0.6 * spread * line.stretch
-    sums = ndimage.gaussian_filter1d(np.add.reduceat(significance, parts), blur, mode="constant")
+    sums = ndimage.gaussian_filter1d(np.add.reduceat(significance, parts), blur, mode="nearest")
     used = np.add.reduceat(strip.good[rows].astype(float), parts).mean(axis=0) > 0.5 * step
     middle = sums.shape[1] // 2
     distance = (np.arange(sums.shape[1]) - middle) / line.stretch

@@ -171,7 +171,6 @@ def test_hot_pixels_file(image_set, result, tmp_path):
     paths = write_result(result, image_set, tmp_path)
     assert [path.name for path in paths[-4:]] == [
         "rejection_map.fits",
-        "hot_pixels.fits",
         "events.ecsv",
         "summary.ecsv",
         "hot_pixels.fits",

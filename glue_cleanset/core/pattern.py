@@ -204,7 +204,7 @@ class _Points:
         self.shape = detector.rows.image_set.shape
         n, ny, _ = self.shape
         y, x, frame = (np.asarray(events[name]).astype(np.int32) for name in ("y_peak", "x_peak", "frame"))
-        structure = detector.surroundings[2]
+        structure = detector.structure
         take = np.flatnonzero(np.asarray(events["pixels"]) <= _SHARP)
         take = take[np.abs(np.asarray(events["peak_significance"])[take]) >= _CLEAR]
         take = take[structure[y[take], x[take]] == 0]

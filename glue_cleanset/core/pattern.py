@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from . import kernels_pattern
+from .imageset import as_shifts
 from .threads import in_threads, pieces
 
 __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
@@ -114,7 +115,13 @@ def find_pattern(detector, outliers, events, shifts=None):
     Returns
     -------
     Pattern or None
-        None where the frames are not shifted against each other, or no pattern is seen.
+        None where the frames are not shifted against each other, or no pattern is seen: also where registration has
+        turned or stretched the frames by more than a pixel.
+
+    Raises
+    ------
+    ValueError
+        Where `shifts` are not N pairs.
     """
     image_set = detector.rows.image_set
     source = "given"
@@ -124,13 +131,11 @@ def find_pattern(detector, outliers, events, shifts=None):
     if shifts is None:
         shifts, source = _measure_shifts(points), "measured"
     else:
-        shifts = np.asarray(shifts, float)
+        shifts = as_shifts(shifts, len(image_set))
         if source == "file":
             shifts = _signed(points, shifts)
-    known = np.isfinite(shifts).all(axis=1)
     if not _differ(shifts):
         return None
-    shifts = np.where(known[:, None], shifts, np.nan)
     return _judge(detector, outliers, events, shifts, source)
 
 
@@ -151,7 +156,7 @@ def hot_pixel_map(pattern, shape, hot=None):
     -------
     HotPixels
     """
-    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts).all(axis=1)]).astype(int)
+    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts[:, 0])]).astype(int)
     low, high = -shifts.max(axis=0), np.array(shape[1:]) - shifts.min(axis=0)
     size = tuple(high - low)
     edges = [np.unique([-shifts[:, k] - low[k], shape[1 + k] - shifts[:, k] - low[k]]) for k in (0, 1)]
@@ -324,7 +329,7 @@ def _signed(points, shifts):
     """The shifts of a file, or their negative: some list what was added to the positions, some where the field was. The
     pattern tells."""
     frame = np.repeat(np.arange(len(shifts)), np.diff(points.bounds))
-    known = np.isfinite(shifts[frame]).all(axis=1)
+    known = np.isfinite(shifts[frame, 0])
     repeats = []
     for sign in (1, -1):
         y, x = np.rint(np.stack([points.y, points.x]) - sign * shifts[frame].T)[:, known].astype(np.int64)
@@ -428,7 +433,8 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
             kernels_pattern.look(part, other, a, j, model, detector.surroundings, steps, reach, _LOOKED_AT, *arguments)
 
     if len(row):
-        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4 if as_they_are else 16)))
+        # small ones where the frames have to be copied
+        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4) if as_they_are else 16))
     return seen, visible, total, limits / np.maximum(visible, 1)
 
 

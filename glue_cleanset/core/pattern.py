@@ -176,7 +176,8 @@ def hot_pixel_map(pattern, shape, hot=None):
     hot = pattern.likeness > 0.5 if hot is None else np.asarray(hot, bool)
     hot = hot & (pattern.y > _NOWHERE)
     flat = np.ravel_multi_index((pattern.y[hot] - low[0], pattern.x[hot] - low[1]), size)
-    flat = _together(flat, size)
+    if _resampled(pattern.shifts):
+        flat = _together(flat, size)
     seen = np.zeros(size, np.uint16)
     where, place = np.unique(flat, return_inverse=True)
     number = np.zeros(len(where), np.uint16)
@@ -277,6 +278,13 @@ def _differ(shifts):
     return known.sum() > 1 and np.ptp(shifts[known], axis=0).max() >= _APART
 
 
+def _resampled(shifts):
+    """Whether frames are shifted by fractions of a pixel against each other."""
+    steps = shifts[np.isfinite(shifts[:, 0])]
+    steps = steps - steps[0]
+    return np.abs(steps - np.rint(steps)).max() > 0.1
+
+
 def _place(points, shifts, pairs, thorough=False):
     """Measure the shift of frame j against frame i, whose own is known, for each pair."""
 
@@ -292,7 +300,7 @@ def _lag(points, i, j, thorough):
     """How much further frame j is shifted than frame i (dy, dx), or None."""
     _, ny, nx = points.shape
     own, others = points.number(i), points.number(j)
-    if min(own, others) < 3:
+    if min(own, others) < 3 or min(ny, nx) < 4:
         return None
     for number, furthest in _TRIES if thorough else _TRIES[:1]:
         reach, reach_x = (min(furthest, 3 * size // 4) for size in (ny, nx))
@@ -340,8 +348,7 @@ def _signed(points, shifts):
 def _judge(detector, outliers, events, shifts, source):
     n, ny, nx = detector.rows.image_set.shape
     known = np.isfinite(shifts[:, 0])
-    steps = shifts[known] - shifts[known][0]
-    reach = int(np.abs(steps - np.rint(steps)).max() > 0.1)
+    reach = int(_resampled(shifts))
     share = len(outliers.index) / (n * ny * nx)
     frame = np.asarray(events["frame"]) - 1
     y, x = (np.asarray(events[name]).astype(np.float32) for name in ("y_peak", "x_peak"))

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from . import kernels_pattern
+from .imageset import as_shifts
 from .threads import in_threads, pieces
 
 __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
@@ -114,7 +115,13 @@ def find_pattern(detector, outliers, events, shifts=None):
     Returns
     -------
     Pattern or None
-        None where the frames are not shifted against each other, or no pattern is seen.
+        None where the frames are not shifted against each other, or no pattern is seen: also where registration has
+        turned or stretched the frames by more than a pixel.
+
+    Raises
+    ------
+    ValueError
+        Where `shifts` are not N pairs.
     """
     image_set = detector.rows.image_set
     source = "given"
@@ -124,13 +131,11 @@ def find_pattern(detector, outliers, events, shifts=None):
     if shifts is None:
         shifts, source = _measure_shifts(points), "measured"
     else:
-        shifts = np.asarray(shifts, float)
+        shifts = as_shifts(shifts, len(image_set))
         if source == "file":
             shifts = _signed(points, shifts)
-    known = np.isfinite(shifts).all(axis=1)
     if not _differ(shifts):
         return None
-    shifts = np.where(known[:, None], shifts, np.nan)
     return _judge(detector, outliers, events, shifts, source)
 
 
@@ -151,7 +156,7 @@ def hot_pixel_map(pattern, shape, hot=None):
     -------
     HotPixels
     """
-    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts).all(axis=1)]).astype(int)
+    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts[:, 0])]).astype(int)
     low, high = -shifts.max(axis=0), np.array(shape[1:]) - shifts.min(axis=0)
     size = tuple(high - low)
     edges = [np.unique([-shifts[:, k] - low[k], shape[1 + k] - shifts[:, k] - low[k]]) for k in (0, 1)]
@@ -171,7 +176,8 @@ def hot_pixel_map(pattern, shape, hot=None):
     hot = pattern.likeness > 0.5 if hot is None else np.asarray(hot, bool)
     hot = hot & (pattern.y > _NOWHERE)
     flat = np.ravel_multi_index((pattern.y[hot] - low[0], pattern.x[hot] - low[1]), size)
-    flat = _together(flat, size)
+    if _resampled(pattern.shifts):
+        flat = _together(flat, size)
     seen = np.zeros(size, np.uint16)
     where, place = np.unique(flat, return_inverse=True)
     number = np.zeros(len(where), np.uint16)
@@ -272,6 +278,13 @@ def _differ(shifts):
     return known.sum() > 1 and np.ptp(shifts[known], axis=0).max() >= _APART
 
 
+def _resampled(shifts):
+    """Whether frames are shifted by fractions of a pixel against each other."""
+    steps = shifts[np.isfinite(shifts[:, 0])]
+    steps = steps - steps[0]
+    return np.abs(steps - np.rint(steps)).max() > 0.1
+
+
 def _place(points, shifts, pairs, thorough=False):
     """Measure the shift of frame j against frame i, whose own is known, for each pair."""
 
@@ -287,7 +300,7 @@ def _lag(points, i, j, thorough):
     """How much further frame j is shifted than frame i (dy, dx), or None."""
     _, ny, nx = points.shape
     own, others = points.number(i), points.number(j)
-    if min(own, others) < 3:
+    if min(own, others) < 3 or min(ny, nx) < 4:
         return None
     for number, furthest in _TRIES if thorough else _TRIES[:1]:
         reach, reach_x = (min(furthest, 3 * size // 4) for size in (ny, nx))
@@ -324,7 +337,7 @@ def _signed(points, shifts):
     """The shifts of a file, or their negative: some list what was added to the positions, some where the field was. The
     pattern tells."""
     frame = np.repeat(np.arange(len(shifts)), np.diff(points.bounds))
-    known = np.isfinite(shifts[frame]).all(axis=1)
+    known = np.isfinite(shifts[frame, 0])
     repeats = []
     for sign in (1, -1):
         y, x = np.rint(np.stack([points.y, points.x]) - sign * shifts[frame].T)[:, known].astype(np.int64)
@@ -335,8 +348,7 @@ def _signed(points, shifts):
 def _judge(detector, outliers, events, shifts, source):
     n, ny, nx = detector.rows.image_set.shape
     known = np.isfinite(shifts[:, 0])
-    steps = shifts[known] - shifts[known][0]
-    reach = int(np.abs(steps - np.rint(steps)).max() > 0.1)
+    reach = int(_resampled(shifts))
     share = len(outliers.index) / (n * ny * nx)
     frame = np.asarray(events["frame"]) - 1
     y, x = (np.asarray(events[name]).astype(np.float32) for name in ("y_peak", "x_peak"))
@@ -428,7 +440,8 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
             kernels_pattern.look(part, other, a, j, model, detector.surroundings, steps, reach, _LOOKED_AT, *arguments)
 
     if len(row):
-        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4 if as_they_are else 16)))
+        # small ones where the frames have to be copied
+        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4) if as_they_are else 16))
     return seen, visible, total, limits / np.maximum(visible, 1)
 
 

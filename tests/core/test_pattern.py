@@ -284,6 +284,11 @@ def test_shifts_of_a_file_may_have_either_sign():
         np.testing.assert_array_equal(pattern.shifts, shifts)
 
 
+def test_shifts_that_will_not_do():
+    with pytest.raises(ValueError, match=r"shifts has shape \(4, 2\) for 5 frames"):
+        Found(make(dithers(5))[0], dithers(4))
+
+
 def test_unknown_shifts_among_the_given():
     simulated = simulate_set(5, (256, 256), seed=5)
     shifts = (-simulated.dithers).astype(float)
@@ -313,6 +318,17 @@ def test_no_events():
     assert len(pattern.likeness) == 0
     found = hot_pixel_map(pattern, frames.shape)
     assert (found.image.shape, found.hot, found.cold) == ((73, 64), 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (3, 200), (5, 90), (200, 2)])
+def test_frames_of_few_rows(shape):
+    rng = np.random.default_rng(1)
+    frames = rng.normal(100, 3, (5, *shape)).astype("f4")
+    for frame in frames:
+        frame[rng.integers(0, shape[0], 8), rng.integers(0, shape[1], 8)] += 500
+    assert Found(frames).pattern is None
+    shifts = np.column_stack([np.zeros(5), np.arange(5) * 7])
+    assert Found(frames, shifts).hot.sum() < 5
 
 
 # --- the map ---------------------------------------------------------------------------------------------------------
@@ -349,6 +365,16 @@ def test_map_of_what_a_person_says_is_hot():
     one = np.zeros(len(found.events), bool)
     one[np.flatnonzero(found.hot)[0]] = True
     assert hot_pixel_map(found.pattern, found.shape, one).hot == 1
+
+
+def test_map_keeps_neighbours_apart():
+    offsets = np.array([(0, 0), (7, -4), (-5, 9), (12, 3)])
+    frames = np.random.default_rng(0).normal(100, 3, (4, 80, 80)).astype("f4")
+    for i, (dy, dx) in enumerate(offsets):
+        frames[i, 40 + dy, 40 + dx], frames[i, 41 + dy, 40 + dx] = (300, 290) if i % 2 else (290, 300)
+    hot = hot_pixel_map(Found(frames, offsets).pattern, frames.shape)
+    where = np.argwhere(hot.seen > 0) + hot.origin
+    np.testing.assert_array_equal(where, [(40, 40), (41, 40)])
 
 
 def test_map_of_resampled_frames_counts_a_pixel_once():

@@ -122,7 +122,7 @@ def find_trails(detector, outliers, psf_fwhm=None):
     found = [[] for _ in range(n)]
     if min(ny, nx) >= _SMALLEST:
         shortest = max(min(ny, nx) / 4, min(_SHORTEST, 0.75 * min(ny, nx)))
-        sharpest = max(1.2, 0.6 * (psf_fwhm or 0))
+        sharpest = max(1.5, 0.6 * (psf_fwhm or 0))
         search = _Search(detector, shortest)
         doubts = np.zeros(n, int)
 

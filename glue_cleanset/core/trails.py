@@ -122,7 +122,7 @@ def find_trails(detector, outliers, psf_fwhm=None):
     found = [[] for _ in range(n)]
     if min(ny, nx) >= _SMALLEST:
         shortest = max(min(ny, nx) / 4, min(_SHORTEST, 0.75 * min(ny, nx)))
-        sharpest = max(1.2, 0.6 * (psf_fwhm or 0))
+        sharpest = max(1.5, 0.6 * (psf_fwhm or 0))
         search = _Search(detector, shortest)
         doubts = np.zeros(n, int)
 
@@ -233,7 +233,7 @@ class _Strip:
     Attributes
     ----------
     along : ndarray, (L, 1), int
-    across, y, x : ndarray, (L, W), int
+    y, x : ndarray, (L, W), int
     good : ndarray, (L, W), bool
         Whether a pixel is to be used.
     median, residual, noise, sigma : ndarray, (L, W)
@@ -243,36 +243,41 @@ class _Strip:
 
     def __init__(self, detector, i, line, radius):
         _, ny, nx = detector.rows.image_set.shape
-        self.along = np.arange(line.first, line.last)[:, None]
-        self.across = np.rint(line(self.along)).astype(int) + np.arange(-radius, radius + 1)
-        y, x = (self.along, self.across) if line.steep else (self.across, self.along)
-        y, x = np.broadcast_arrays(y, x)
+        self._detector, self._frame, self._dtype = detector, i, detector.rows.dtype
+        self.along = np.arange(line.first, line.last, dtype=np.int32)[:, None]
+        self._centre = np.rint(line(self.along)).astype(np.int32)
+        self._offset = np.arange(-radius, radius + 1, dtype=np.int32)
+        across = self._centre + self._offset
+        y, x = np.broadcast_arrays(*((self.along, across) if line.steep else (across, self.along)))
         inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
         self.y, self.x = np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
-        self._detector, self._frame = detector, i
         median, inflation, structure = (image[self.y, self.x] for image in detector.surroundings)
-        z, good = self._samples(i)
-        self.good = inside & good & np.isfinite(median)
+        z, self.good = self._samples(i)
+        self.good &= inside & np.isfinite(median)
         self.median = np.where(self.good, median, 0)
         self.residual = np.where(self.good, z - median, 0)
-        a, b, c, least = (values[i] for values in detector.rows.exact[4:])
+        a, b, c, least = (values[i] for values in detector.rows.model[4:])
         variance = np.maximum(a + b * self.median, least)
         self.noise = np.sqrt(variance)
         self.sigma = np.where(self.good, np.sqrt(np.maximum(variance * inflation, variance + c * structure)), np.inf)
 
     def _samples(self, i):
         image_set = self._detector.rows.image_set
-        scale, origin, gy, gx = (values[i] for values in self._detector.rows.exact[:4])
+        scale, origin, gy, gx = (values[i] for values in self._detector.rows.model[:4])
         where = i, self.y, self.x
-        return (image_set.frames[where] - (origin + gy * self.y + gx * self.x)) / scale, image_set.usable(where)
+        z = image_set.frames[where].astype(self._dtype)
+        z -= (origin + gy * self.y + gx * self.x).astype(self._dtype)
+        z /= scale
+        return z, image_set.usable(where)
 
-    def distance(self, line):
+    def distance(self, line, rows=slice(None)):
         """From the line [pixels], (L, W)."""
-        return (self.across - line(self.along)) / line.stretch
+        centre = (self._centre[rows] - line(self.along[rows])) / line.stretch
+        return centre.astype(self._dtype) + (self._offset / line.stretch).astype(self._dtype)
 
     def against_others(self, rejected):
         """Take the mean of the other frames for the median, in which the trail itself has a say."""
-        total, count = np.zeros(self.y.shape), np.zeros(self.y.shape)
+        total, count = np.zeros((2, *self.y.shape), self._dtype)
         for j in range(len(rejected)):
             if j != self._frame:
                 z, good = self._samples(j)
@@ -367,17 +372,19 @@ def _fit(strip, line, spread):
     rows = ((strip.along >= line.first) & (strip.along < line.last))[:, 0]
     if rows.sum() < 8:
         return line, spread, 0.0
-    along, across = strip.along[rows], strip.across[rows]
-    residual, sigma = strip.residual[rows], strip.sigma[rows]
+    along, residual, sigma = strip.along[rows], strip.residual[rows], strip.sigma[rows]
     about, length = (line.first + line.last - 1) / 2, line.last - line.first
-    core = np.abs((across - line(along)) / line.stretch) < max(spread, 1)
-    core &= np.isfinite(sigma)
-    peak = np.median(residual[core]) if core.any() else 0.0
+    core = (np.abs(strip.distance(line, rows)) < max(spread, 1)) & np.isfinite(sigma)
+    peak = float(np.median(residual[core])) if core.any() else 0.0
     sky = 0.0
     for _ in range(6):
-        distance = (across - line(along)) / line.stretch
+        distance = strip.distance(line, rows)
         near = (np.abs(distance) < 4 * spread + 3) & np.isfinite(sigma)
-        d, w, t = distance[near], 1 / sigma[near], np.broadcast_to((along - about) / length, near.shape)[near]
+        d, w, t = (
+            distance[near].astype(float),
+            1 / sigma[near],
+            np.broadcast_to((along - about) / length, near.shape)[near],
+        )
         ridge = np.exp(-0.5 * (d / spread) ** 2)
         model = sky + peak * ridge
         # hits have no say

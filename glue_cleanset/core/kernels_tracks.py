@@ -414,8 +414,9 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
     normal, right = np.empty((5, 5)), np.empty(5)
     e, w, light, gy, gx = np.empty((5, n))
     values = np.empty(n)
-    chi, samples = np.inf, 0
+    chi, samples, settled = np.inf, 0, False
     for step in range(steps + 1):
+        settled |= step == steps
         normal[:] = 0
         right[:] = 0
         chi, samples = 0.0, -5
@@ -474,7 +475,7 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
                         s = q if o == 0 else r if o == 1 else a if o == 2 else b if o == 3 else p
                         normal[m, o] += w[i] * u * s
         inverse = normal.copy()
-        if step == steps:
+        if settled:
             for m in range(5):
                 unit = np.zeros(5)
                 unit[m] = 1
@@ -491,6 +492,10 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
             limit = 1.0 if m < 2 else 2.0 / max(np.max(np.abs(t)), 1e-9)
             par[m] += min(max(right[m], -limit), limit)
         par[4] = min(max(par[4] + right[4], 0.3 * par[4]), 3 * par[4])
+        # a small part of the errors
+        settled = step > 2
+        for m in range(5):
+            settled &= right[m] * right[m] * normal[m, m] < 0.003
     return chi, samples
 
 

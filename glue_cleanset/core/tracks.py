@@ -23,6 +23,7 @@ _LIVELY = 0.25  # its scatter, as a share of its light in the median
 _GAP = 3  # frames
 _MOST_POINTS = 400  # of one frame, the brightest; more are no objects
 _LINES = 50_000
+_TRIES = 2
 _CHANCE = 0.003  # lines of points that chance may give, of a set
 _LOST = 0.2  # share of the frames that may miss it where it should be seen
 _REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
@@ -202,24 +203,25 @@ def _find_objects(detector, points, psf, t):
     chance = chance + np.log(max(pairs, 1)) + others[held - 2]
     used = np.zeros(y.size, bool)
     objects = []
-    tried = set()
+    failed = np.empty((0, n), np.int32)
     for k in np.lexsort((chance, -held)):
         if chance[k] > np.log(_CHANCE):
             continue
         mine = members[k][members[k] >= 0]
-        if used[mine].sum() > len(mine) - 3 or tuple(mine) in tried:
+        # most of its points belong to an object, or to lines that came to nothing
+        again = np.count_nonzero((failed == members[k]) & (failed >= 0), axis=1) >= max(3, 0.6 * mine.size)
+        if used[mine].sum() > mine.size - 3 or again.sum() >= _TRIES:
             continue
-        tried.add(tuple(mine))
         here = when[frame[mine]]
         line = np.polyfit(t[here], np.column_stack([y[mine], x[mine]]), 1)
         start = np.array([*line[1], *line[0], np.median(flux[mine])])
         one = _confirm(detector, psf, t, start)
-        if one is None or any(_same(one, other, psf) for other in objects):
-            if one is not None:
-                used[mine] = True
+        if one is None:
+            failed = np.vstack([failed, members[k]])
             continue
         used[mine] = True
-        objects.append(one)
+        if not any(_same(one, other, psf) for other in objects):
+            objects.append(one)
     return objects
 
 
@@ -414,6 +416,7 @@ def _judge_again(detector, outliers, psf, objects, index):
     flags = outliers.rejected.copy()
     flags.reshape(-1)[index] = False
     frame, y, x = np.unravel_index(index, shape)
+    noise = np.sqrt(detector.rows.exact[7])
     found = []
     for (rows, columns), around in _parts(index, shape):
         box = detector.rows.image_set.part(rows, columns)
@@ -426,7 +429,7 @@ def _judge_again(detector, outliers, psf, objects, index):
         here[:, around] = rejected[:, around]
         light, error = np.zeros((2, *box.shape))
         for one in objects:
-            _add_light(light, error, one, psf, (rows.start, columns.start))
+            _add_light(light, error, one, psf, noise, (rows.start, columns.start))
         i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
         here[i, b, a] = True
         scale = detector.rows.exact[0]
@@ -436,12 +439,12 @@ def _judge_again(detector, outliers, psf, objects, index):
     return flags, (hits[order], light[order])
 
 
-def _add_light(light, error, one, psf, corner):
+def _add_light(light, error, one, psf, noise, corner):
     """The light of an object in a box (N, h, w) on the mean scale, and by how much it may be wrong."""
     for i in range(len(light)):
         peak = _peak(one, i)
         y0, x0 = one.places[i] - corner
-        where = _square((y0, x0), _FAR, light.shape[1:])
+        where = _square((y0, x0), _extent(psf, peak, noise[i] / 4), light.shape[1:])
         if where is None:
             continue
         y, x = np.mgrid[where]
@@ -454,23 +457,31 @@ def _add_light(light, error, one, psf, corner):
 def _hits(settings, again, box, own, light, error, rejected):
     """Frame, y, x in a box of the pixels of the objects that deviate from their light by more than it may be wrong."""
     high = settings.high_pair if settings.by_noise else (_HIGH, _HIGH)
-    scale, origin, gy, gx, a, b, c, least = (values[:, None, None] for values in again.rows.exact)
-    median, inflation, structure = (image.astype(float) for image in again.surroundings)
-    y, x = np.mgrid[: box.shape[1], : box.shape[2]]
-    z = (box.read().astype(float) - (origin + gy * y + gx * x)) / scale
-    v = np.maximum(a + b * median, least)
-    noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light + error**2)
-    with np.errstate(invalid="ignore"):
-        strength = np.nan_to_num((z - median - light) / noise)
+    beside = np.ones((3, 3), bool)
+    beside[1, 1] = False
     found = np.zeros(own.shape, bool)
-    around = np.ones((1, 3, 3), bool)
-    around[0, 1, 1] = False
-    for sign, limit in ((1, high[0]), (-1, high[1])):
-        # beside a strong one a weaker one counts, as for every other pixel
-        strong = np.where(own | rejected, sign * strength, 0)
-        beside = ndimage.maximum_filter(np.minimum(strong, _CAP * limit), footprint=around, mode="constant", cval=0.0)
-        found |= strong > limit
-        found |= (strong > limit / 2) & (strong + beside > _JOINT * limit)
+    for i, (scale, origin, gy, gx, a, b, c, least) in enumerate(zip(*again.rows.exact, strict=True)):
+        if not own[i].any():
+            continue
+        lines = (np.flatnonzero(own[i].any(axis=axis)) for axis in (1, 0))
+        part = tuple(
+            slice(max(line[0] - 1, 0), min(line[-1] + 2, length))
+            for line, length in zip(lines, own[i].shape, strict=True)
+        )
+        y, x = np.mgrid[part]
+        median, inflation, structure = (image[part].astype(float) for image in again.surroundings)
+        z = (box.read(*part, frames=i).astype(float) - (origin + gy * y + gx * x)) / scale
+        v = np.maximum(a + b * median, least)
+        noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light[i][part] + error[i][part] ** 2)
+        strength = np.nan_to_num((z - median - light[i][part]) / noise) * (own | rejected)[i][part]
+        for sign, limit in ((1, high[0]), (-1, high[1])):
+            # beside a strong one a weaker one counts, as for every other pixel
+            strong = sign * strength
+            strongest = ndimage.maximum_filter(
+                np.minimum(strong, _CAP * limit), footprint=beside, mode="constant", cval=0.0
+            )
+            found[i][part] |= strong > limit
+            found[i][part] |= (strong > limit / 2) & (strong + strongest > _JOINT * limit)
     return np.nonzero(found & own)
 
 

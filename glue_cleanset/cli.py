@@ -87,6 +87,14 @@ def _parser():
         "--extension", metavar="NAME", help="the extension that holds the frames: SCI, or SCI,2, or a number"
     )
 
+    clean.add_argument(
+        "--shifts",
+        metavar="FILE",
+        help="a file of the shifts that registered the frames, by which hot pixels are known: a table with the columns "
+        "file, dy and dx, or a list of x and y in the order of the frames; not given = LTV1 and LTV2 of the headers, "
+        "else measured",
+    )
+
     noise = clean.add_argument_group("noise")
     noise.add_argument(
         "--noise",
@@ -202,7 +210,7 @@ def _clean(arguments):
     from .io.registration import registration_warning
     from .io.write import check_output, write_result
 
-    image_set = read_image_set(arguments.frames, extension=arguments.extension)
+    image_set = read_image_set(arguments.frames, extension=arguments.extension, shifts=arguments.shifts)
     check_output(image_set, arguments.out, overwrite=arguments.overwrite)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":

@@ -138,12 +138,12 @@ def _cut_out(frames, i, row, top, x, model, below, first, cut):
 
 
 @jit
-def find_points(frames, row0, row1, top, model, median, index, bright, ny, form, half, sides, limits, found):
+def find_points(frames, row0, row1, top, model, median, index, residual, ny, form, half, sides, limits, found):
     """Which flagged pixels of the rows row0 ... row1 are the peaks of points of light.
 
     median : (rows, nx), of the rows of `frames`
-    index, bright : (K,) flat index of each flagged pixel, ascending; True = to be looked at
-    sides : (2,) the least that a neighbour along y and along x has of the peak
+    index, residual : (K,) flat index of each flagged pixel, ascending; how far it is above what is expected
+    sides : (3,) the least that a neighbour along y, one along x, and all eight together have of the peak
     limits : least significance, largest reduced chi^2, share by which the form may be wrong
     found : (6, K) frame, y, x, peak on the mean scale, its error, chi^2
     Returns how many there are.
@@ -158,7 +158,11 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
         begin = i * ny * nx + (top + row0) * nx
         end = begin + (row1 - row0) * nx
         for k in range(np.searchsorted(index, begin), np.searchsorted(index, end)):
-            if not bright[k]:
+            own = residual[k]
+            # a neighbour that is brighter is often next in the list; the frames are far away in memory
+            if not own > 0 or (k > 0 and index[k - 1] == index[k] - 1 and residual[k - 1] > 1.2 * own):
+                continue
+            if k + 1 < len(index) and index[k + 1] == index[k] + 1 and residual[k + 1] > 1.2 * own:
                 continue
             place = index[k] - i * ny * nx
             row, x = place // nx - top, place % nx
@@ -170,7 +174,7 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
                 continue
             fine = True
             for step in range(4):
-                b, a = (0, 1 - 2 * step) if step < 2 else (2 * step - 5, 0)
+                b, a = (0, 1 - 2 * step) if step < 2 else (2 * step - 5, 0)  # along x, then along y
                 if not (0 <= row + b < rows and 0 <= x + a < nx):
                     continue
                 side = on_reference(frames, i, row + b, top, x + a, model) - median[row + b, x + a]
@@ -180,6 +184,13 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
             if not fine:
                 continue
             _cut_out(frames, i, row, top, x, model, median, 0, cut)
+            # all eight neighbours: next to nothing, but for the fits that it saves
+            around = -r
+            for b in range(half - 1, half + 2):
+                for a in range(half - 1, half + 2):
+                    around += cut[b, a]
+            if around < sides[2] * r - 7 * noise or around + r < 1.8 * least * noise:
+                continue
             # its own photons add noise
             v += vb[i] * max(r, 0.0) * 0.5
             if not _fit_point(cut, v, form, error, False, result):

@@ -46,7 +46,8 @@ class Pattern:
     level : ndarray, (E,), float32
         Mean excess in the frames in which it is seen, on the mean scale of the set [ADU]; negative = dark.
     y, x : ndarray, (E,), int32
-        The detector pixel of the event's peak; -1000000 where the shift of its frame is not known.
+        The detector pixel of the event's peak (of its centre, where frames were resampled); -1000000 where the shift of
+        its frame is not known.
     """
 
     shifts: np.ndarray
@@ -194,7 +195,8 @@ def _together(flat, size):
 
 
 class _Points:
-    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` int32, `strength` on the mean scale."""
+    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` of the peak, `centres` (2, K), `strength` on
+    the mean scale."""
 
     def __init__(self, detector, outliers, events):
         self.shape = detector.rows.image_set.shape
@@ -205,7 +207,8 @@ class _Points:
         take = take[np.abs(np.asarray(events["peak_significance"])[take]) >= _CLEAR]
         take = take[structure[y[take], x[take]] == 0]
         take = take[np.argsort((frame[take] - 1).astype(np.int64) * ny + y[take], kind="stable")]
-        self.y, self.x = y[take].astype(np.int32), x[take].astype(np.int32)
+        self.y, self.x = y[take], x[take]
+        self.centres = np.stack([np.asarray(events[name])[take] for name in ("y", "x")])
         frame = frame[take] - 1
         self.strength = np.asarray(events["peak"])[take] / detector.rows.exact[0][frame]
         self.bounds = np.searchsorted(frame, np.arange(n + 1))
@@ -213,6 +216,10 @@ class _Points:
     def of(self, i, step=1):
         part = slice(self.bounds[i], self.bounds[i + 1], step)
         return self.y[part], self.x[part], self.strength[part]
+
+    def centres_of(self, i):
+        part = slice(self.bounds[i], self.bounds[i + 1])
+        return *self.centres[:, part], self.strength[part]
 
     def number(self, i):
         return self.bounds[i + 1] - self.bounds[i]
@@ -269,15 +276,17 @@ def _lag(points, i, j):
             number = max(int(_PAIRS / (others * min(1, 2 * reach / ny))), 1)
         lags = np.zeros((2 * reach + 1, 2 * reach_x + 1), np.uint16)
         kernels_pattern.count_differences(*points.of(i, -(-own // number)), *points.of(j), lags)
-        best, row, column, second, none, total = kernels_pattern.find_peaks(lags)
         # by chance there are as many at every difference as the frames then overlap
         along, along_x = (1 - np.abs(np.arange(-r, r + 1)) / size for r, size in ((reach, ny), (reach_x, nx)))
-        chance = 9 * total / (along.sum() * along_x.sum())
-        here = chance * along[row] * along_x[column]
-        if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
-            return _centre(lags, row, column, best)
+        # in one place where whole pixels were moved; in several where a pixel was resampled
+        for wide in (False, True):
+            best, row, column, second, none, total = kernels_pattern.find_peaks(lags, wide)
+            chance = (9 if wide else 1) * total / (along.sum() * along_x.sum())
+            here = chance * along[row] * along_x[column]
+            if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
+                return _refine(points, i, j, row - reach, column - reach_x)
     if _is_clear(none, chance, 1):
-        return _centre(lags, reach, reach_x, none)
+        return _refine(points, i, j, 0, 0)
     return None
 
 
@@ -285,16 +294,11 @@ def _is_clear(count, chance, trials):
     return count >= 3 and stats.poisson.sf(count - 1, chance) * trials < _CHANCE
 
 
-def _centre(lags, row, column, count):
-    """The difference itself: a whole number where most agree, else the mean."""
-    box = lags[row - 1 : row + 2, column - 1 : column + 2].astype(float)
-    at = np.array([row, column]) - np.array(lags.shape) // 2
-    y, x = np.unravel_index(np.argmax(box), box.shape)
-    if box[y, x] > 0.7 * count:
-        return at + np.array([y, x]) - 1.0
-    box = np.maximum(box - np.median(box), 0)
-    offset = np.array([-1, 0, 1])
-    return at + np.array([box.sum(axis=1) @ offset, box.sum(axis=0) @ offset]) / box.sum()
+def _refine(points, i, j, dy, dx):
+    """The difference from the centres of the events, whose pixels a resampling has spread."""
+    differences = np.empty((2, 2 * points.number(i)))
+    number = kernels_pattern.pair_up(*points.centres_of(i), *points.centres_of(j), dy, dx, differences)
+    return np.median(differences[:, :number], axis=1) if number else np.array([dy, dx], float)
 
 
 def _signed(points, shifts):
@@ -315,8 +319,12 @@ def _judge(detector, outliers, events, shifts, source):
     steps = shifts[known] - shifts[known][0]
     reach = int(np.abs(steps - np.rint(steps)).max() > 0.1)
     share = len(outliers.index) / (n * ny * nx)
-    frame, y, x = (np.asarray(events[name]).astype(np.int32) for name in ("frame", "y_peak", "x_peak"))
-    frame -= 1
+    frame = np.asarray(events["frame"]) - 1
+    y, x = (np.asarray(events[name]).astype(np.float32) for name in ("y_peak", "x_peak"))
+    if reach:
+        # where the pixel of the detector was spread over several, their centre tells more
+        small = np.asarray(events["pixels"]) <= _SHARP
+        y, x = (np.where(small, np.asarray(events[name]).astype(np.float32), v) for name, v in (("y", y), ("x", x)))
     level = (np.asarray(events["peak"]) / detector.rows.exact[0][frame]).astype(np.float32)
     place = np.full((2, len(frame)), _NOWHERE, np.int32)
     judged = np.flatnonzero(known[frame] & np.isfinite(level))
@@ -376,8 +384,10 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
     visits = []
     for j in np.argsort(np.arange(n) * 0.618034 % 1):
         if known[j]:
-            steps = np.zeros((n, 3), np.int32)
-            steps[known, :2] = np.rint(shifts[j] - shifts[known])
+            steps = np.zeros((n, 3))
+            steps[known, :2] = shifts[j] - shifts[known]
+            if reach == 0:
+                steps = np.rint(steps)
             # frames that are shifted alike see a pixel at the same place as what is on the sky
             steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= 2 + reach)
             visits.append((j, steps))
@@ -408,6 +418,6 @@ def _likeness(seen, visible, limit, share, reach):
     # how often another event of that frame, or noise, stands out alike by chance
     limit = np.maximum(limit, 1)
     noise = np.exp(-0.5 * limit**2) / (2.5 * limit)
-    chance = np.clip((2 * reach + 1) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
+    chance = np.clip((1 + reach) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
     odds = np.log(_ODDS) + seen * np.log(_SEEN / chance) + (visible - seen) * np.log((1 - _SEEN) / (1 - chance))
     return np.where(visible > 0, 1 / (1 + np.exp(-np.clip(odds, -50, 50))), 0)

@@ -18,12 +18,14 @@ _LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels togeth
 _WORST = 3.0  # reduced chi^2 of its form
 _WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
 _RATES = 0.3, 60.0  # [pixels per step]
-_RESTLESS = 1.8  # factor of the variance around what moves slowly
+_RESTLESS = 1.8, 2.0  # factor of the variance around what moves slowly; more is needed where few frames tell it
 _LIVELY = 0.25  # its scatter, as a share of its light in the median
 _GAP = 3  # frames
 _MOST_POINTS = 400  # of one frame, the brightest; more are no objects
 _LINES = 50_000
 _CHANCE = 0.003  # lines of points that chance may give, of a set
+_LOST = 0.2  # share of the frames that may miss it where it should be seen
+_REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
 _STEPS = 10
 _WIDE = 1.7  # FWHM; how far from its centre an object is fitted
 _OFF = 0.15  # pixels by which its place may be wrong in a frame
@@ -102,7 +104,7 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None):
     t = _steps(times, n)
     objects = []
     if psf is not None and n > 2:
-        points = _find_points(detector, outliers, events, numbers, psf)
+        points = _find_points(detector, outliers, psf)
         objects = _find_objects(detector, points, psf, t)
     return _describe(detector, outliers, numbers, psf, t, objects)
 
@@ -119,16 +121,19 @@ def _steps(times, n):
     return t - (t.min() + t.max()) / 2
 
 
-def _find_points(detector, outliers, events, numbers, psf):
+def _find_points(detector, outliers, psf):
     """Points of light in single frames: (6, K), see `kernels_tracks.find_points`."""
     rows, model = detector.rows, detector.model
     median, inflation, _ = detector.surroundings
     n, ny, nx = outliers.rejected.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
+    restless = _RESTLESS[0] + _RESTLESS[1] / (n - 2) ** 2
     # half a pixel away from the centre of a pixel its neighbours differ most
-    sides = 0.6 * np.array([psf.light(1.5, 0) / psf.light(0.5, 0), psf.light(0, 1.5) / psf.light(0, 0.5)])
-    bright = (outliers.residual > 0) & (np.asarray(events["pixels"]) > 1)[numbers - 1]
+    eight = np.mgrid[-1:2, -1:2] + 0.5 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[:, :, None, None]
+    eight = psf.light(eight[:, 0], eight[:, 1])
+    eight = (eight.sum(axis=(1, 2)) / eight[:, 1, 1]).min() - 1
+    sides = 0.6 * psf.light(1.5, 0) / psf.light(0.5, 0), 0.6 * psf.light(0, 1.5) / psf.light(0, 0.5), 0.75 * eight
     found = []
 
     def look(y0, y1):
@@ -136,12 +141,10 @@ def _find_points(detector, outliers, events, numbers, psf):
         begin = np.arange(n) * ny * nx
         size = np.diff(np.searchsorted(outliers.index, [begin + y0 * nx, begin + y1 * nx]), axis=0).sum()
         points = np.empty((6, size))
-        count = kernels.find_points(
-            stack, row0, row1, top, rows.exact, median[first:last], outliers.index, bright, ny, psf.form, half, sides,
-            limits, points,
-        )  # fmt: skip
+        parts = median[first:last], outliers.index, outliers.residual, ny, psf.form, half, sides, limits
+        count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
         found.append(points[:, :count])
-        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, _RESTLESS, _LIVELY, 2)
+        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
         for y, x in places.T:
             points = np.empty((6, n))
             z, variance, corner = _box(detector, y, x, 4 + 2 * half)
@@ -276,9 +279,10 @@ def _confirm(detector, psf, t, start):
     visible = (covered > 0.5 * np.sum(psf.stamp**2)) & (motion[4] > 5 * noise)
     seen = visible & (flux > 0.4 * motion[4]) & (flux > 4 * noise)
     lost = visible & (flux < 0.4 * motion[4])
-    if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > 0.25 * visible.sum():
+    if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > _LOST * visible.sum():
         return None
-    if np.ptp(t[seen]) * rate < 1.5:
+    # of few frames only the clear cases: two stars that vary are soon found in three
+    if np.ptp(t[seen]) * rate < (1.5 if n > 4 else 2 * psf.fwhm) or (n < 5 and not seen[visible].all()):
         return None
 
     def misfit(form, motion):
@@ -290,10 +294,34 @@ def _confirm(detector, psf, t, start):
     sharper = tuple(np.array(psf.form) * [5, 5, 5, 1])
     if misfit(sharper, motion) < chi:
         return None
+    if np.ptp(t[seen]) * rate < 3 * psf.fwhm and _misfit_at_rest(z, variance, photons, y, x, motion, psf) < chi + _REST:
+        return None
     _, _, _, _, a, b, _, least = detector.rows.exact
     sky_noise = np.sqrt(np.maximum(a + b * detector.model.sky, least))
     strength = float(np.max((flux / sky_noise)[seen]))
     return _Object(motion, places, fluxes, seen, strength)
+
+
+def _misfit_at_rest(z, variance, photons, y, x, motion, psf):
+    """chi^2 of a source that stands still and varies, at the best place along the way."""
+    best = np.inf
+    middle = y.mean(), x.mean()
+    reach = np.arange(-np.ptp(y) / 2, np.ptp(y) / 2, 0.5), np.arange(-np.ptp(x) / 2, np.ptp(x) / 2, 0.5)
+    for dy in reach[0][np.abs(reach[0]) < psf.fwhm]:
+        for dx in reach[1][np.abs(reach[1]) < psf.fwhm]:
+            light = psf.light(y - middle[0] - dy, x - middle[1] - dx)
+            own = motion[4] * light
+            v = variance + photons[:, None] * own + (_WRONG * own) ** 2
+            left = z - np.nanmedian(z, axis=0)
+            weight = np.where(left**2 < 25 * v + own**2, light / v, 0)
+            left = np.nan_to_num(left)
+            left = (
+                left
+                - np.sum(weight * left, axis=1, keepdims=True) / np.sum(weight * light, axis=1, keepdims=True) * light
+            )
+            left -= np.median(left, axis=0)
+            best = min(best, np.minimum(left**2 / v, 25).sum())
+    return best
 
 
 def _describe(detector, outliers, numbers, psf, t, objects):

@@ -321,7 +321,7 @@ def simulate_set(
     sigma = np.empty_like(frames)
     mover_light = np.zeros_like(frames) if len(positions) else None
     mover_peaks = np.zeros(positions.shape[:2])
-    trail_light = np.zeros_like(frames) if trail else None
+    trail_light = np.zeros(frames.shape, np.float32) if trail else None
     codes = np.zeros(frames.shape, np.uint8) if kinds else None
     for i in range(n_frames):
         sub = rng.uniform(-0.5, 0.5, 2) if resample else np.zeros(2)

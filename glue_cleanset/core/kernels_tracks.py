@@ -44,6 +44,21 @@ def _shape(form, dy, dx):
 
 
 @jit
+def _trailed(form, trail, dy, dx):
+    """The same of a star that moves by `trail` (dy, dx, number of places that stand for the way) while the shutter is
+    open; its light in all is that of a star of peak 1."""
+    if trail[2] < 1.5:
+        return _shape(form, dy, dx)
+    light, gy, gx = 0.0, 0.0, 0.0
+    parts = int(trail[2])
+    for k in range(parts):
+        share = (k + 0.5) / parts - 0.5
+        one, slope_y, slope_x = _shape(form, dy - share * trail[0], dx - share * trail[1])
+        light, gy, gx = light + one / parts, gy + slope_y / parts, gx + slope_x / parts
+    return light, gy, gx
+
+
+@jit
 def _solve(matrix, right):
     """Of a small symmetric positive matrix, in place (Cholesky); False where it is none."""
     n = len(right)
@@ -399,13 +414,13 @@ def _follow(first, y, x, flux, t, area, spread, i, j, mine):
 
 
 @jit
-def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps, par, error, still):
+def fit_motion(z, variance, photons, y, x, middle, t, form, trail, reach, slack, steps, par, error, still):
     """Fit a point that moves at a steady rate and brightness before an unknown background that stands still.
 
     z, variance : (N, K) samples of the pixels y, x on the mean scale, NaN = not to be used; their variance without it
     photons : (N,) variance that a unit of its light adds
     middle : (K,) background where the object covers a pixel in few frames only
-    form, reach, slack : of the light; how far from its centre; the share by which it may be wrong
+    form, trail, reach, slack : of the light; how far from its centre; the share by which it may be wrong
     par, error : (5,) y, x at t = 0, rates along y and x, peak; changed, and their errors
     still : (K,) the background is put there
     Returns chi^2 and the number of samples less that of what is fitted; chi^2 is infinite where the fit failed.
@@ -428,7 +443,7 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
                 dy, dx = y[k] - par[0] - par[2] * t[i], x[k] - par[1] - par[3] * t[i]
                 light[i], gy[i], gx[i] = 0.0, 0.0, 0.0
                 if abs(dy) <= reach and abs(dx) <= reach:
-                    light[i], gy[i], gx[i] = _shape(form, dy, dx)
+                    light[i], gy[i], gx[i] = _trailed(form, trail, dy, dx)
                     covered += dy * dy + dx * dx < 0.7 * reach * reach
                 e[i] = z[i, k] - par[4] * light[i]
                 if np.abs(e[i]) < LARGEST:
@@ -500,7 +515,7 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
 
 
 @jit
-def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, slack, result):
+def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, trail, reach, slack, result):
     """Peak of a moving point in each frame on its own, before what the other frames show there.
 
     places : (N, 2); flux : typical peak; the others as for `fit_motion`
@@ -519,7 +534,7 @@ def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, sl
                 dy, dx = y[k] - places[i, 0], x[k] - places[i, 1]
                 light[i] = 0.0
                 if abs(dy) <= reach and abs(dx) <= reach:
-                    light[i] = _shape(form, dy, dx)[0]
+                    light[i] = _trailed(form, trail, dy, dx)[0]
                     covered += dy * dy + dx * dx < 0.7 * reach * reach
                 e[i] = z[i, k] - own[i] * light[i]
                 if np.abs(e[i]) < LARGEST:
@@ -555,3 +570,47 @@ def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, sl
         result[i, 0] = own[i]
         result[i, 1] = 1 / np.sqrt(sums[i, 0]) if sums[i, 0] > 0 else np.inf
         result[i, 2] = sums[i, 2]
+
+
+@jit
+def find_streaks(index, residual, numbers, count, ny, nx, width, lengths, found):
+    """Events that are elongated and as wide as a star.
+
+    index, residual, numbers : (K,) flat index of each flagged pixel, light above what is expected, event (1 ... count)
+    width : variance of a star across [pixels^2]
+    lengths : least and greatest [pixels]
+    found : (4, M) frame, y, x, light in all
+    Returns how many there are.
+    """
+    sums = np.zeros((count + 1, 7))
+    for k in range(len(index)):
+        w = residual[k]
+        if w > 0:
+            one = sums[numbers[k]]
+            # from the first pixel on, so that the squares stay small
+            if one[0] == 0:
+                one[0] = index[k] + 1
+            first = np.int64(one[0]) - 1
+            dy, dx = index[k] // nx - first // nx, index[k] % nx - first % nx
+            one[1] += w
+            one[2] += w * dy
+            one[3] += w * dx
+            one[4] += w * dy * dy
+            one[5] += w * dy * dx
+            one[6] += w * dx * dx
+    number = 0
+    for e in range(1, count + 1):
+        if sums[e, 0] == 0 or number == found.shape[1]:
+            continue
+        w = sums[e, 1]
+        y, x = sums[e, 2] / w, sums[e, 3] / w
+        yy, yx, xx = sums[e, 4] / w - y * y, sums[e, 5] / w - y * x, sums[e, 6] / w - x * x
+        half, apart = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+        across, length = half - apart, np.sqrt(24 * apart)
+        if 0.4 * width < across < 2 * width and lengths[0] < length < lengths[1]:
+            first = np.int64(sums[e, 0]) - 1
+            found[0, number] = first // (ny * nx)
+            found[1, number], found[2, number] = first // nx % ny + y, first % nx + x
+            found[3, number] = w
+            number += 1
+    return number

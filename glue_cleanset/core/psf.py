@@ -40,6 +40,12 @@ class Psf:
     form: tuple[float, float, float, float]
     stars: int
 
+    @property
+    def total(self):
+        """Light of a star whose peak is 1, out to four FWHM."""
+        axis = np.arange(-int(4 * self.fwhm), int(4 * self.fwhm) + 1)
+        return float(self.light(axis[:, None], axis).sum())
+
     def light(self, dy, dx):
         """Value of pixels at a distance from a star whose peak is 1; arrays that broadcast [pixels]."""
         return _light(self.form, dy, dx)

@@ -42,7 +42,7 @@ def main(argv=None):
         _show(measure_accuracy(variants, frames, size, args.seed, peers))
     if "kinds" in parts:
         if args.quick:
-            _show(measure_kinds(args.size or 256, args.frames or (5,), args.seed, 1, args.size or 256, 1))
+            _show(measure_kinds(args.size or 512, args.frames or (5,), args.seed, 1, args.size or 512, 1))
         else:
             _show(measure_kinds(args.size or 1024, args.frames or (5, 9, 20), args.seed))
     if "real" in parts:

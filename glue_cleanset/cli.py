@@ -87,6 +87,14 @@ def _parser():
         "--extension", metavar="NAME", help="the extension that holds the frames: SCI, or SCI,2, or a number"
     )
 
+    clean.add_argument(
+        "--shifts",
+        metavar="FILE",
+        help="a file of the shifts that registered the frames, by which hot pixels are known: a table with the columns "
+        "file, dy and dx, or a list of x and y in the order of the frames; not given = LTV1 and LTV2 of the headers, "
+        "else measured",
+    )
+
     noise = clean.add_argument_group("noise")
     noise.add_argument(
         "--noise",
@@ -194,6 +202,7 @@ def _clean(arguments):
         **{f.name: getattr(arguments, f.name) for f in fields(CleanSettings) if hasattr(arguments, f.name)}
     )
     # after the settings are known to be right: these load numba and more
+    import numpy as np
     from tqdm import tqdm
 
     from .core.clean import clean_image_set
@@ -202,7 +211,7 @@ def _clean(arguments):
     from .io.registration import registration_warning
     from .io.write import check_output, write_result
 
-    image_set = read_image_set(arguments.frames, extension=arguments.extension)
+    image_set = read_image_set(arguments.frames, extension=arguments.extension, shifts=arguments.shifts)
     check_output(image_set, arguments.out, overwrite=arguments.overwrite)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":
@@ -226,6 +235,7 @@ def _clean(arguments):
     write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
 
     table = result.summary.copy(copy_data=False)
+    table.remove_columns([kind.replace(" ", "_") for kind in KINDS])
     for column in table.columns.values():
         if column.dtype.kind == "f":
             column.format = ".4g"
@@ -235,6 +245,17 @@ def _clean(arguments):
         f"{len(image_set)} frames, {len(result.events)} events, {percent:.3g} % of the pixels rejected; "
         f"written to {arguments.out}"
     )
+    if settings.kinds:
+        for kind in KINDS:
+            number = np.count_nonzero(result.events["kind"] == kind)
+            kept = ", kept" if kind in settings.keep else ""
+            if number:
+                print(f"{number:8d} {kind}{kept}")
+    for track in result.tracks:
+        print(
+            f"moving object {track['track']}: in {track['frames']} frames, {track['rate']:.2f} px/frame, "
+            f"y {track['y']:.1f}, x {track['x']:.1f} in the first"
+        )
     for message in result.warnings:
         _say(f"warning: {message}")
     return 0

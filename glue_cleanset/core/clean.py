@@ -338,4 +338,9 @@ def _warnings(summary, noise, alone):
         frames = listed([f"{row['name']} ({row[column]:.1f} %)" for row in summary[summary[column] > limit]])
         if frames:
             found.append(text.format(limit=limit, frames=frames))
+    # the others are named above
+    clouded = summary[(np.char.str_len(summary["remark"]) > 0) & (summary["mismatch"] <= BAD_MISMATCH)]
+    if len(clouded):
+        frames = listed([f"{row['name']} ({row['remark'].removeprefix('bad frame: ')})" for row in clouded])
+        found.append(f"something is wrong with the whole of {frames}; think of leaving it out")
     return tuple(found)

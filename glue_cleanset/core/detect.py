@@ -112,7 +112,9 @@ class Detector:
     surroundings : (ndarray, ndarray, ndarray), (ny, nx)
         The median image on the mean scale [ADU]; by how much the scatter about it exceeds the noise model around each
         pixel (factor of the variance, never below 1); the squared range of the median around it [ADU^2], 0 where that
-        is noise.
+        is noise. With ``detection='ccd'`` what stands for them.
+    structure : ndarray, (ny, nx)
+        The squared range of the median, whatever the detection.
     rows : _Rows
         The frames in pieces for the compiled loops, and what these are told of each frame.
     """
@@ -127,6 +129,7 @@ class Detector:
             model = replace(model, largest=np.percentile(values, 99, axis=(1, 2)))
         self.rows = _Rows(image_set, model, corner)
         self.surroundings, self.model = _look_around(self.rows, model, self._progress)
+        self.structure = self.surroundings[2]
         if settings.detection == "ccd":
             # the noise model alone: nothing is learned from the neighbourhood
             median, inflation, _ = self.surroundings

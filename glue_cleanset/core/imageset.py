@@ -69,7 +69,7 @@ class ImageSet:
             raise ValueError(f"names has {len(names)} entries for {n} frames; give one name for each frame")
         object.__setattr__(self, "names", tuple(str(name) for name in names))
         object.__setattr__(self, "times", None if self.times is None else _as_times(self.times, n))
-        object.__setattr__(self, "shifts", None if self.shifts is None else _as_shifts(self.shifts, n))
+        object.__setattr__(self, "shifts", None if self.shifts is None else as_shifts(self.shifts, n))
         self._check_content()
 
     def __len__(self):
@@ -162,7 +162,7 @@ def _as_times(times, n):
     return array
 
 
-def _as_shifts(shifts, n):
+def as_shifts(shifts, n):
     """`shifts` as (n, 2) float64; NaN for both where one of them is."""
     try:
         array = np.array(shifts, dtype=float)

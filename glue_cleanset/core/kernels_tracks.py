@@ -44,6 +44,21 @@ def _shape(form, dy, dx):
 
 
 @jit
+def _trailed(form, trail, dy, dx):
+    """The same of a star that moves by `trail` (dy, dx, number of places that stand for the way) while the shutter is
+    open; its light in all is that of a star of peak 1."""
+    if trail[2] < 1.5:
+        return _shape(form, dy, dx)
+    light, gy, gx = 0.0, 0.0, 0.0
+    parts = int(trail[2])
+    for k in range(parts):
+        share = (k + 0.5) / parts - 0.5
+        one, slope_y, slope_x = _shape(form, dy - share * trail[0], dx - share * trail[1])
+        light, gy, gx = light + one / parts, gy + slope_y / parts, gx + slope_x / parts
+    return light, gy, gx
+
+
+@jit
 def _solve(matrix, right):
     """Of a small symmetric positive matrix, in place (Cholesky); False where it is none."""
     n = len(right)
@@ -138,12 +153,12 @@ def _cut_out(frames, i, row, top, x, model, below, first, cut):
 
 
 @jit
-def find_points(frames, row0, row1, top, model, median, index, bright, ny, form, half, sides, limits, found):
+def find_points(frames, row0, row1, top, model, median, index, residual, ny, form, half, sides, limits, found):
     """Which flagged pixels of the rows row0 ... row1 are the peaks of points of light.
 
     median : (rows, nx), of the rows of `frames`
-    index, bright : (K,) flat index of each flagged pixel, ascending; True = to be looked at
-    sides : (2,) the least that a neighbour along y and along x has of the peak
+    index, residual : (K,) flat index of each flagged pixel, ascending; how far it is above what is expected
+    sides : (3,) the least that a neighbour along y, one along x, and all eight together have of the peak
     limits : least significance, largest reduced chi^2, share by which the form may be wrong
     found : (6, K) frame, y, x, peak on the mean scale, its error, chi^2
     Returns how many there are.
@@ -158,7 +173,11 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
         begin = i * ny * nx + (top + row0) * nx
         end = begin + (row1 - row0) * nx
         for k in range(np.searchsorted(index, begin), np.searchsorted(index, end)):
-            if not bright[k]:
+            own = residual[k]
+            # a neighbour that is brighter is often next in the list; the frames are far away in memory
+            if not own > 0 or (k > 0 and index[k - 1] == index[k] - 1 and residual[k - 1] > 1.2 * own):
+                continue
+            if k + 1 < len(index) and index[k + 1] == index[k] + 1 and residual[k + 1] > 1.2 * own:
                 continue
             place = index[k] - i * ny * nx
             row, x = place // nx - top, place % nx
@@ -170,7 +189,7 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
                 continue
             fine = True
             for step in range(4):
-                b, a = (0, 1 - 2 * step) if step < 2 else (2 * step - 5, 0)
+                b, a = (0, 1 - 2 * step) if step < 2 else (2 * step - 5, 0)  # along x, then along y
                 if not (0 <= row + b < rows and 0 <= x + a < nx):
                     continue
                 side = on_reference(frames, i, row + b, top, x + a, model) - median[row + b, x + a]
@@ -180,6 +199,13 @@ def find_points(frames, row0, row1, top, model, median, index, bright, ny, form,
             if not fine:
                 continue
             _cut_out(frames, i, row, top, x, model, median, 0, cut)
+            # all eight neighbours: next to nothing, but for the fits that it saves
+            around = -r
+            for b in range(half - 1, half + 2):
+                for a in range(half - 1, half + 2):
+                    around += cut[b, a]
+            if around < sides[2] * r - 7 * noise or around + r < 1.8 * least * noise:
+                continue
             # its own photons add noise
             v += vb[i] * max(r, 0.0) * 0.5
             if not _fit_point(cut, v, form, error, False, result):
@@ -388,13 +414,13 @@ def _follow(first, y, x, flux, t, area, spread, i, j, mine):
 
 
 @jit
-def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps, par, error, still):
+def fit_motion(z, variance, photons, y, x, middle, t, form, trail, reach, slack, steps, par, error, still):
     """Fit a point that moves at a steady rate and brightness before an unknown background that stands still.
 
     z, variance : (N, K) samples of the pixels y, x on the mean scale, NaN = not to be used; their variance without it
     photons : (N,) variance that a unit of its light adds
     middle : (K,) background where the object covers a pixel in few frames only
-    form, reach, slack : of the light; how far from its centre; the share by which it may be wrong
+    form, trail, reach, slack : of the light; how far from its centre; the share by which it may be wrong
     par, error : (5,) y, x at t = 0, rates along y and x, peak; changed, and their errors
     still : (K,) the background is put there
     Returns chi^2 and the number of samples less that of what is fitted; chi^2 is infinite where the fit failed.
@@ -403,8 +429,9 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
     normal, right = np.empty((5, 5)), np.empty(5)
     e, w, light, gy, gx = np.empty((5, n))
     values = np.empty(n)
-    chi, samples = np.inf, 0
+    chi, samples, settled = np.inf, 0, False
     for step in range(steps + 1):
+        settled |= step == steps
         normal[:] = 0
         right[:] = 0
         chi, samples = 0.0, -5
@@ -416,7 +443,7 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
                 dy, dx = y[k] - par[0] - par[2] * t[i], x[k] - par[1] - par[3] * t[i]
                 light[i], gy[i], gx[i] = 0.0, 0.0, 0.0
                 if abs(dy) <= reach and abs(dx) <= reach:
-                    light[i], gy[i], gx[i] = _shape(form, dy, dx)
+                    light[i], gy[i], gx[i] = _trailed(form, trail, dy, dx)
                     covered += dy * dy + dx * dx < 0.7 * reach * reach
                 e[i] = z[i, k] - par[4] * light[i]
                 if np.abs(e[i]) < LARGEST:
@@ -463,7 +490,7 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
                         s = q if o == 0 else r if o == 1 else a if o == 2 else b if o == 3 else p
                         normal[m, o] += w[i] * u * s
         inverse = normal.copy()
-        if step == steps:
+        if settled:
             for m in range(5):
                 unit = np.zeros(5)
                 unit[m] = 1
@@ -480,11 +507,15 @@ def fit_motion(z, variance, photons, y, x, middle, t, form, reach, slack, steps,
             limit = 1.0 if m < 2 else 2.0 / max(np.max(np.abs(t)), 1e-9)
             par[m] += min(max(right[m], -limit), limit)
         par[4] = min(max(par[4] + right[4], 0.3 * par[4]), 3 * par[4])
+        # a small part of the errors
+        settled = step > 2
+        for m in range(5):
+            settled &= right[m] * right[m] * normal[m, m] < 0.003
     return chi, samples
 
 
 @jit
-def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, slack, result):
+def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, trail, reach, slack, result):
     """Peak of a moving point in each frame on its own, before what the other frames show there.
 
     places : (N, 2); flux : typical peak; the others as for `fit_motion`
@@ -503,7 +534,7 @@ def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, sl
                 dy, dx = y[k] - places[i, 0], x[k] - places[i, 1]
                 light[i] = 0.0
                 if abs(dy) <= reach and abs(dx) <= reach:
-                    light[i] = _shape(form, dy, dx)[0]
+                    light[i] = _trailed(form, trail, dy, dx)[0]
                     covered += dy * dy + dx * dx < 0.7 * reach * reach
                 e[i] = z[i, k] - own[i] * light[i]
                 if np.abs(e[i]) < LARGEST:
@@ -539,3 +570,47 @@ def fit_fluxes(z, variance, photons, y, x, middle, places, flux, form, reach, sl
         result[i, 0] = own[i]
         result[i, 1] = 1 / np.sqrt(sums[i, 0]) if sums[i, 0] > 0 else np.inf
         result[i, 2] = sums[i, 2]
+
+
+@jit
+def find_streaks(index, residual, numbers, count, ny, nx, width, lengths, found):
+    """Events that are elongated and as wide as a star.
+
+    index, residual, numbers : (K,) flat index of each flagged pixel, light above what is expected, event (1 ... count)
+    width : variance of a star across [pixels^2]
+    lengths : least and greatest [pixels]
+    found : (4, M) frame, y, x, light in all
+    Returns how many there are.
+    """
+    sums = np.zeros((count + 1, 7))
+    for k in range(len(index)):
+        w = residual[k]
+        if w > 0:
+            one = sums[numbers[k]]
+            # from the first pixel on, so that the squares stay small
+            if one[0] == 0:
+                one[0] = index[k] + 1
+            first = np.int64(one[0]) - 1
+            dy, dx = index[k] // nx - first // nx, index[k] % nx - first % nx
+            one[1] += w
+            one[2] += w * dy
+            one[3] += w * dx
+            one[4] += w * dy * dy
+            one[5] += w * dy * dx
+            one[6] += w * dx * dx
+    number = 0
+    for e in range(1, count + 1):
+        if sums[e, 0] == 0 or number == found.shape[1]:
+            continue
+        w = sums[e, 1]
+        y, x = sums[e, 2] / w, sums[e, 3] / w
+        yy, yx, xx = sums[e, 4] / w - y * y, sums[e, 5] / w - y * x, sums[e, 6] / w - x * x
+        half, apart = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+        across, length = half - apart, np.sqrt(24 * apart)
+        if 0.4 * width < across < 2 * width and lengths[0] < length < lengths[1]:
+            first = np.int64(sums[e, 0]) - 1
+            found[0, number] = first // (ny * nx)
+            found[1, number], found[2, number] = first // nx % ny + y, first % nx + x
+            found[3, number] = w
+            number += 1
+    return number

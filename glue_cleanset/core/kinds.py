@@ -13,6 +13,7 @@ from .kernels_tracks import bright_peaks
 from .pattern import HotPixels, find_pattern, hot_pixel_map
 from .psf import find_psf
 from .settings import KINDS
+from .threads import at_once
 from .tracks import find_tracks
 from .trails import find_trails
 
@@ -127,8 +128,7 @@ def tell_kinds(detector, outliers):
 
     median = detector.surroundings[0]
     model = detector.model
-    psf = find_psf(median, model.sky, model.sky_variance, model.full)
-    stars = _Stars(detector)
+    psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
     remarks = _find_bad_frames(detector, stars)
     bad = np.array([bool(remark) for remark in remarks])
     if settings.detection == "noise":
@@ -138,15 +138,20 @@ def tell_kinds(detector, outliers):
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
     events, numbers, codes = whole.find_events(outliers, image_set.shape)
-    if settings.detection == "noise":
-        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
+    if settings.detection != "noise":
+        pattern = find_pattern(detector, outliers, events)
+    else:
+        moving, pattern = at_once(
+            lambda: find_tracks(detector, outliers, events, numbers, psf, image_set.times),
+            lambda: find_pattern(detector, outliers, events),
+        )
         if len(moving.table):
             tracks, positions, light = moving.table, moving.positions, moving.light
             own = ~np.isin(moving.index, light[0])
             whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
             outliers = _flag(detector, outliers, moving.flags, whole.index)
             events, numbers, codes = whole.find_events(outliers, image_set.shape)
-    pattern = find_pattern(detector, outliers, events)
+            pattern = find_pattern(detector, outliers, events)
     codes, events["confidence"] = _tell(events, codes, detector, psf, pattern, bad)
     events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
     if pattern is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from . import kernels_pattern
+from .imageset import as_shifts
 from .threads import in_threads, pieces
 
 __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
@@ -15,7 +16,9 @@ __all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
 _SHARP, _CLEAR = 6, 6.0  # most pixels, least significance [sigma]
 # (points of the one frame, the largest shift between two frames [pixels]) of the tries to find it, the cheapest first;
 # and how many comparisons the last one may cost
-_TRIES, _PAIRS = ((60, 100), (200, 400), (None, 400)), 3_000_000
+_TRIES, _PAIRS = ((60, 100), (200, 400), (None, 400)), 1_500_000
+_TRIED = 3  # how many frames are tried where that is dear, and with how many each
+_APART = 2  # frames that differ by less show no pattern [pixels]
 _CHANCE = 1e-6  # that a peak of the differences has come about by chance
 # A repeat is looked for in so many frames where none shows any, and where some do. That is enough to know.
 _LOOKED_AT = 6, 24
@@ -46,7 +49,8 @@ class Pattern:
     level : ndarray, (E,), float32
         Mean excess in the frames in which it is seen, on the mean scale of the set [ADU]; negative = dark.
     y, x : ndarray, (E,), int32
-        The detector pixel of the event's peak; -1000000 where the shift of its frame is not known.
+        The detector pixel of the event's peak (of its centre, where frames were resampled); -1000000 where the shift of
+        its frame is not known.
     """
 
     shifts: np.ndarray
@@ -111,7 +115,13 @@ def find_pattern(detector, outliers, events, shifts=None):
     Returns
     -------
     Pattern or None
-        None where the frames are not shifted against each other, or no pattern is seen.
+        None where the frames are not shifted against each other, or no pattern is seen: also where registration has
+        turned or stretched the frames by more than a pixel.
+
+    Raises
+    ------
+    ValueError
+        Where `shifts` are not N pairs.
     """
     image_set = detector.rows.image_set
     source = "given"
@@ -121,13 +131,11 @@ def find_pattern(detector, outliers, events, shifts=None):
     if shifts is None:
         shifts, source = _measure_shifts(points), "measured"
     else:
-        shifts = np.asarray(shifts, float)
+        shifts = as_shifts(shifts, len(image_set))
         if source == "file":
             shifts = _signed(points, shifts)
-    known = np.isfinite(shifts).all(axis=1)
-    if known.sum() < 2 or np.ptp(shifts[known], axis=0).max() < 2:
+    if not _differ(shifts):
         return None
-    shifts = np.where(known[:, None], shifts, np.nan)
     return _judge(detector, outliers, events, shifts, source)
 
 
@@ -148,7 +156,7 @@ def hot_pixel_map(pattern, shape, hot=None):
     -------
     HotPixels
     """
-    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts).all(axis=1)]).astype(int)
+    shifts = np.rint(pattern.shifts[np.isfinite(pattern.shifts[:, 0])]).astype(int)
     low, high = -shifts.max(axis=0), np.array(shape[1:]) - shifts.min(axis=0)
     size = tuple(high - low)
     edges = [np.unique([-shifts[:, k] - low[k], shape[1 + k] - shifts[:, k] - low[k]]) for k in (0, 1)]
@@ -168,7 +176,8 @@ def hot_pixel_map(pattern, shape, hot=None):
     hot = pattern.likeness > 0.5 if hot is None else np.asarray(hot, bool)
     hot = hot & (pattern.y > _NOWHERE)
     flat = np.ravel_multi_index((pattern.y[hot] - low[0], pattern.x[hot] - low[1]), size)
-    flat = _together(flat, size)
+    if _resampled(pattern.shifts):
+        flat = _together(flat, size)
     seen = np.zeros(size, np.uint16)
     where, place = np.unique(flat, return_inverse=True)
     number = np.zeros(len(where), np.uint16)
@@ -194,18 +203,20 @@ def _together(flat, size):
 
 
 class _Points:
-    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` int32, `strength` on the mean scale."""
+    """Sharp clear events off stars of each frame, ordered by y: `y`, `x` of the peak, `centres` (2, K), `strength` on
+    the mean scale."""
 
     def __init__(self, detector, outliers, events):
         self.shape = detector.rows.image_set.shape
         n, ny, _ = self.shape
         y, x, frame = (np.asarray(events[name]).astype(np.int32) for name in ("y_peak", "x_peak", "frame"))
-        structure = detector.surroundings[2]
+        structure = detector.structure
         take = np.flatnonzero(np.asarray(events["pixels"]) <= _SHARP)
         take = take[np.abs(np.asarray(events["peak_significance"])[take]) >= _CLEAR]
         take = take[structure[y[take], x[take]] == 0]
         take = take[np.argsort((frame[take] - 1).astype(np.int64) * ny + y[take], kind="stable")]
-        self.y, self.x = y[take].astype(np.int32), x[take].astype(np.int32)
+        self.y, self.x = y[take], x[take]
+        self.centres = np.stack([np.asarray(events[name])[take] for name in ("y", "x")])
         frame = frame[take] - 1
         self.strength = np.asarray(events["peak"])[take] / detector.rows.exact[0][frame]
         self.bounds = np.searchsorted(frame, np.arange(n + 1))
@@ -213,6 +224,10 @@ class _Points:
     def of(self, i, step=1):
         part = slice(self.bounds[i], self.bounds[i + 1], step)
         return self.y[part], self.x[part], self.strength[part]
+
+    def centres_of(self, i):
+        part = slice(self.bounds[i], self.bounds[i + 1])
+        return *self.centres[:, part], self.strength[part]
 
     def number(self, i):
         return self.bounds[i + 1] - self.bounds[i]
@@ -223,9 +238,9 @@ def _measure_shifts(points):
     n = points.shape[0]
     numbers = np.diff(points.bounds)
     # begin with frames as the others are: a bad one has many points or none
-    typical = np.argsort(np.abs(numbers - np.median(numbers)), kind="stable")[:3]
+    typical = np.argsort(np.abs(numbers - np.median(numbers)), kind="stable")
     shifts = np.full((n, 2), np.nan)
-    for start in typical:
+    for start in typical[:3]:
         found = np.full((n, 2), np.nan)
         found[start] = 0
         _place(points, found, [(start, j) for j in range(n) if j != start])
@@ -233,51 +248,77 @@ def _measure_shifts(points):
             shifts = found
         if np.isfinite(shifts[:, 0]).sum() > n / 2:
             break
+    tried = {j: [] for j in range(n)}
+
+    def try_again(frames):
+        """Against the nearest known frame that they have not been compared with yet; whether there was any left."""
+        known = np.flatnonzero(np.isfinite(shifts[:, 0]))
+        pairs = []
+        for j in frames:
+            left = [i for i in known[np.argsort(np.abs(known - j))] if i not in tried[j]]
+            if left and len(tried[j]) < _TRIED:
+                tried[j].append(left[0])
+                pairs.append((left[0], j))
+        _place(points, shifts, pairs, thorough=True)
+        return bool(pairs)
+
+    if not _differ(shifts):
+        # a pattern that is fainter or further away is in some of the others too, if there is one
+        try_again([j for j in typical if np.isnan(shifts[j, 0])][:_TRIED])
     # what has drifted too far from the first is compared with what has not
-    while True:
-        known = np.isfinite(shifts[:, 0])
-        if known.all() or known.sum() < 2:
-            break
-        places = np.flatnonzero(known)
-        _place(points, shifts, [(places[np.argmin(np.abs(places - j))], j) for j in np.flatnonzero(~known)])
-        if np.isfinite(shifts[:, 0]).sum() == known.sum():
-            break
+    while _differ(shifts):
+        if not try_again(np.flatnonzero(np.isnan(shifts[:, 0]))):
+            return shifts - shifts[np.isfinite(shifts[:, 0])][0]
+    return np.full((n, 2), np.nan)
+
+
+def _differ(shifts):
+    """Whether two frames at least are known to be shifted against each other."""
     known = np.isfinite(shifts[:, 0])
-    return shifts - shifts[known][0] if known.sum() > 1 else np.full((n, 2), np.nan)
+    return known.sum() > 1 and np.ptp(shifts[known], axis=0).max() >= _APART
 
 
-def _place(points, shifts, pairs):
+def _resampled(shifts):
+    """Whether frames are shifted by fractions of a pixel against each other."""
+    steps = shifts[np.isfinite(shifts[:, 0])]
+    steps = steps - steps[0]
+    return np.abs(steps - np.rint(steps)).max() > 0.1
+
+
+def _place(points, shifts, pairs, thorough=False):
     """Measure the shift of frame j against frame i, whose own is known, for each pair."""
 
     def measure(i, j):
-        lag = _lag(points, i, j)
+        lag = _lag(points, i, j, thorough)
         if lag is not None:
             shifts[j] = shifts[i] + lag
 
     in_threads(measure, pairs)
 
 
-def _lag(points, i, j):
+def _lag(points, i, j, thorough):
     """How much further frame j is shifted than frame i (dy, dx), or None."""
     _, ny, nx = points.shape
     own, others = points.number(i), points.number(j)
-    if min(own, others) < 3:
+    if min(own, others) < 3 or min(ny, nx) < 4:
         return None
-    for number, furthest in _TRIES:
+    for number, furthest in _TRIES if thorough else _TRIES[:1]:
         reach, reach_x = (min(furthest, 3 * size // 4) for size in (ny, nx))
         if number is None:
             number = max(int(_PAIRS / (others * min(1, 2 * reach / ny))), 1)
         lags = np.zeros((2 * reach + 1, 2 * reach_x + 1), np.uint16)
         kernels_pattern.count_differences(*points.of(i, -(-own // number)), *points.of(j), lags)
-        best, row, column, second, none, total = kernels_pattern.find_peaks(lags)
         # by chance there are as many at every difference as the frames then overlap
         along, along_x = (1 - np.abs(np.arange(-r, r + 1)) / size for r, size in ((reach, ny), (reach_x, nx)))
-        chance = 9 * total / (along.sum() * along_x.sum())
-        here = chance * along[row] * along_x[column]
-        if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
-            return _centre(lags, row, column, best)
-    if _is_clear(none, chance, 1):
-        return _centre(lags, reach, reach_x, none)
+        # in one place where whole pixels were moved; in several where a pixel was resampled
+        for wide in (False, True):
+            best, row, column, second, none, total = kernels_pattern.find_peaks(lags, wide)
+            chance = (9 if wide else 1) * total / (along.sum() * along_x.sum())
+            here = chance * along[row] * along_x[column]
+            if _is_clear(best, here, lags.size) and best - here > 1.5 * (second - here):
+                return _refine(points, i, j, row - reach, column - reach_x)
+    if thorough and _is_clear(none, chance, 1):
+        return _refine(points, i, j, 0, 0)
     return None
 
 
@@ -285,23 +326,18 @@ def _is_clear(count, chance, trials):
     return count >= 3 and stats.poisson.sf(count - 1, chance) * trials < _CHANCE
 
 
-def _centre(lags, row, column, count):
-    """The difference itself: a whole number where most agree, else the mean."""
-    box = lags[row - 1 : row + 2, column - 1 : column + 2].astype(float)
-    at = np.array([row, column]) - np.array(lags.shape) // 2
-    y, x = np.unravel_index(np.argmax(box), box.shape)
-    if box[y, x] > 0.7 * count:
-        return at + np.array([y, x]) - 1.0
-    box = np.maximum(box - np.median(box), 0)
-    offset = np.array([-1, 0, 1])
-    return at + np.array([box.sum(axis=1) @ offset, box.sum(axis=0) @ offset]) / box.sum()
+def _refine(points, i, j, dy, dx):
+    """The difference from the centres of the events, whose pixels a resampling has spread."""
+    differences = np.empty((2, 2 * points.number(i)))
+    number = kernels_pattern.pair_up(*points.centres_of(i), *points.centres_of(j), dy, dx, differences)
+    return np.median(differences[:, :number], axis=1) if number else np.array([dy, dx], float)
 
 
 def _signed(points, shifts):
     """The shifts of a file, or their negative: some list what was added to the positions, some where the field was. The
     pattern tells."""
     frame = np.repeat(np.arange(len(shifts)), np.diff(points.bounds))
-    known = np.isfinite(shifts[frame]).all(axis=1)
+    known = np.isfinite(shifts[frame, 0])
     repeats = []
     for sign in (1, -1):
         y, x = np.rint(np.stack([points.y, points.x]) - sign * shifts[frame].T)[:, known].astype(np.int64)
@@ -312,11 +348,14 @@ def _signed(points, shifts):
 def _judge(detector, outliers, events, shifts, source):
     n, ny, nx = detector.rows.image_set.shape
     known = np.isfinite(shifts[:, 0])
-    steps = shifts[known] - shifts[known][0]
-    reach = int(np.abs(steps - np.rint(steps)).max() > 0.1)
+    reach = int(_resampled(shifts))
     share = len(outliers.index) / (n * ny * nx)
-    frame, y, x = (np.asarray(events[name]).astype(np.int32) for name in ("frame", "y_peak", "x_peak"))
-    frame -= 1
+    frame = np.asarray(events["frame"]) - 1
+    y, x = (np.asarray(events[name]).astype(np.float32) for name in ("y_peak", "x_peak"))
+    if reach:
+        # where the pixel of the detector was spread over several, their centre tells more
+        small = np.asarray(events["pixels"]) <= _SHARP
+        y, x = (np.where(small, np.asarray(events[name]).astype(np.float32), v) for name, v in (("y", y), ("x", x)))
     level = (np.asarray(events["peak"]) / detector.rows.exact[0][frame]).astype(np.float32)
     place = np.full((2, len(frame)), _NOWHERE, np.int32)
     judged = np.flatnonzero(known[frame] & np.isfinite(level))
@@ -376,10 +415,12 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
     visits = []
     for j in np.argsort(np.arange(n) * 0.618034 % 1):
         if known[j]:
-            steps = np.zeros((n, 3), np.int32)
-            steps[known, :2] = np.rint(shifts[j] - shifts[known])
+            steps = np.zeros((n, 3))
+            steps[known, :2] = shifts[j] - shifts[known]
+            if reach == 0:
+                steps = np.rint(steps)
             # frames that are shifted alike see a pixel at the same place as what is on the sky
-            steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= 2 + reach)
+            steps[:, 2] = known & (np.abs(steps[:, :2]).max(axis=1) >= _APART + reach)
             visits.append((j, steps))
 
     def look(k0, k1):
@@ -399,7 +440,8 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
             kernels_pattern.look(part, other, a, j, model, detector.surroundings, steps, reach, _LOOKED_AT, *arguments)
 
     if len(row):
-        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4 if as_they_are else 16)))
+        # small ones where the frames have to be copied
+        in_threads(look, pieces(len(row), min(1 + len(row) // 1000, 4) if as_they_are else 16))
     return seen, visible, total, limits / np.maximum(visible, 1)
 
 
@@ -408,6 +450,6 @@ def _likeness(seen, visible, limit, share, reach):
     # how often another event of that frame, or noise, stands out alike by chance
     limit = np.maximum(limit, 1)
     noise = np.exp(-0.5 * limit**2) / (2.5 * limit)
-    chance = np.clip((2 * reach + 1) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
+    chance = np.clip((1 + reach) ** 2 * (0.5 * share + noise), 1e-6, 0.5)
     odds = np.log(_ODDS) + seen * np.log(_SEEN / chance) + (visible - seen) * np.log((1 - _SEEN) / (1 - chance))
     return np.where(visible > 0, 1 / (1 + np.exp(-np.clip(odds, -50, 50))), 0)

@@ -10,9 +10,9 @@ __all__ = ["REACH", "Psf", "find_psf"]
 
 REACH = 5  # pixels from the centre of a stamp to its edge
 _FIT = 6  # the same of the cut-outs that are fitted, whose rims show the sky around a star
-_HEIGHT = 20.0  # sigma of one frame's sky; fainter stars tell little
+_HEIGHT = 10.0  # sigma of one frame's sky; fainter stars tell little
 _MOST = 40  # stars, the brightest
-_FEWEST = 4
+_FEWEST = 3
 _SHARPEST = 0.12  # neighbours of a hot pixel hold less than this share of its peak
 _ALIKE = 0.1  # a star differs from the others by less, rms over the cut-out in units of the peak
 _FWHM = 1.2, 9.0  # pixels; what is beyond is no star, or does not fit into a stamp
@@ -39,6 +39,12 @@ class Psf:
     fwhm: float
     form: tuple[float, float, float, float]
     stars: int
+
+    @property
+    def total(self):
+        """Light of a star whose peak is 1, out to four FWHM."""
+        axis = np.arange(-int(4 * self.fwhm), int(4 * self.fwhm) + 1)
+        return float(self.light(axis[:, None], axis).sum())
 
     def light(self, dy, dx):
         """Value of pixels at a distance from a star whose peak is 1; arrays that broadcast [pixels]."""

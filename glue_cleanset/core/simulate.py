@@ -204,6 +204,7 @@ def simulate_set(
     mover=False,
     flat=False,
     variable=0.0,
+    variable_every=5,
     saturation=None,
     ellipticity=0.0,
     gradient=0.0,
@@ -255,7 +256,9 @@ def simulate_set(
     flat : bool
         No stars: a lamp with vignetting and pixel response, frames of different level (factor 0.5 to 1.5).
     variable : float
-        A fifth of the stars vary by this relative rms.
+        Some of the stars vary by this relative rms.
+    variable_every : int
+        Which stars vary: every this many-th.
     saturation : float, optional
         Stars stop at this level [ADU].
     ellipticity : float
@@ -318,7 +321,7 @@ def simulate_set(
     sigma = np.empty_like(frames)
     mover_light = np.zeros_like(frames) if len(positions) else None
     mover_peaks = np.zeros(positions.shape[:2])
-    trail_light = np.zeros_like(frames) if trail else None
+    trail_light = np.zeros(frames.shape, np.float32) if trail else None
     codes = np.zeros(frames.shape, np.uint8) if kinds else None
     for i in range(n_frames):
         sub = rng.uniform(-0.5, 0.5, 2) if resample else np.zeros(2)
@@ -326,7 +329,7 @@ def simulate_set(
         width = fwhm * max(0.5, 1 + seeing * rng.normal())
         shear = ellipticity * (2 * i / max(n_frames - 1, 1) - 1)
         flux = stars[:, 2].copy()
-        flux[::5] *= np.maximum(0.05, 1 + variable * rng.normal(size=len(flux[::5])))
+        flux[::variable_every] *= np.maximum(0.05, 1 + variable * rng.normal(size=len(flux[::variable_every])))
         width *= 2.5 if bad.get(i) == "defocused" else 1
         smear = _smear(extra, bad.get(i))
         scene = np.full(shape, float(sky)) if lamp is None else lamp.copy()
@@ -375,7 +378,13 @@ def simulate_set(
             trail_light[i] = _bilinear(parts["trail"], sub) if resample else parts["trail"]
         if kinds:
             parts["variable star"] = np.zeros(shape)
-            _add_stars(parts["variable star"], at[::5], scales[i] * (flux - stars[:, 2])[::5], width, shear)
+            _add_stars(
+                parts["variable star"],
+                at[::variable_every],
+                scales[i] * (flux - stars[:, 2])[::variable_every],
+                width,
+                shear,
+            )
             if resample:
                 parts = {kind: _bilinear(light, sub) for kind, light in parts.items()}
             if mover_light is not None:
@@ -401,7 +410,7 @@ def simulate_set(
         times=times,
         trail_light=trail_light,
         bad=bad,
-        variable_stars=np.arange(0, len(stars), 5) if variable else np.array([], int),
+        variable_stars=np.arange(0, len(stars), variable_every) if variable else np.array([], int),
         dithers=dithers,
         kinds=codes,
     )

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["in_threads", "pieces"]
+__all__ = ["at_once", "in_threads", "pieces"]
 
 
 def in_threads(function, items, done=None):
@@ -31,6 +31,12 @@ def in_threads(function, items, done=None):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def at_once(*functions):
+    """What each of some functions without arguments gives, called in threads of their own."""
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return [task.result() for task in [pool.submit(function) for function in functions]]
 
 
 def pieces(length, most=4):

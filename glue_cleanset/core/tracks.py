@@ -11,19 +11,24 @@ from scipy import ndimage
 
 from . import kernels_tracks as kernels
 from .detect import _CAP, _JOINT, Detector
+from .psf import Psf
 
 __all__ = ["MovingObjects", "find_tracks"]
 
 _LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels together
 _WORST = 3.0  # reduced chi^2 of its form
 _WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
-_RATES = 0.3, 60.0  # [pixels per step]
-_RESTLESS = 1.8  # factor of the variance around what moves slowly
+_RATES = 0.45, 60.0  # [pixels per step]
+_RESTLESS = 1.8, 2.0  # factor of the variance around what moves slowly; more is needed where few frames tell it
 _LIVELY = 0.25  # its scatter, as a share of its light in the median
 _GAP = 3  # frames
 _MOST_POINTS = 400  # of one frame, the brightest; more are no objects
 _LINES = 50_000
+_TRIES = 2
+_WELL = 1.15  # reduced chi^2 of an object that needs no trail
 _CHANCE = 0.003  # lines of points that chance may give, of a set
+_LOST = 0.2  # share of the frames that may miss it where it should be seen
+_REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
 _STEPS = 10
 _WIDE = 1.7  # FWHM; how far from its centre an object is fitted
 _OFF = 0.15  # pixels by which its place may be wrong in a frame
@@ -71,7 +76,24 @@ class _Object:
     places: np.ndarray  # (N, 2)
     fluxes: np.ndarray  # (N, 3), see kernels.fit_fluxes
     seen: np.ndarray  # (N,) bool
+    trail: tuple[float, float, float]  # see kernels._trailed
     strength: float
+    psf: Psf
+
+    def light(self, i, y, x):
+        """Its light at some pixels of a frame, on the mean scale."""
+        peak = self.fluxes[i, 0] if self.seen[i] else self.motion[4]
+        dy, dx = y - self.places[i, 0], x - self.places[i, 1]
+        ways = (np.arange(self.trail[2]) + 0.5) / self.trail[2] - 0.5
+        return peak * np.mean([self.psf.light(dy - k * self.trail[0], dx - k * self.trail[1]) for k in ways], axis=0)
+
+    def extent(self, i, noise):
+        """How far from its centre the light exceeds the noise [pixels]."""
+        peak = self.fluxes[i, 0] if self.seen[i] else self.motion[4]
+        a, b, c, s = self.psf.form
+        far = max((peak / noise) ** s - 1, 0.0) / (2**s - 1)
+        slowest = (a + c) / 2 - np.hypot((a - c) / 2, b)
+        return int(min(np.ceil(np.sqrt(far / slowest) + np.hypot(*self.trail[:2]) / 2), _FAR))
 
 
 def find_tracks(detector, outliers, events, numbers, psf, times=None):
@@ -126,9 +148,12 @@ def _find_points(detector, outliers, events, numbers, psf):
     n, ny, nx = outliers.rejected.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
+    restless = _RESTLESS[0] + _RESTLESS[1] / (n - 2) ** 2
     # half a pixel away from the centre of a pixel its neighbours differ most
-    sides = 0.6 * np.array([psf.light(1.5, 0) / psf.light(0.5, 0), psf.light(0, 1.5) / psf.light(0, 0.5)])
-    bright = (outliers.residual > 0) & (np.asarray(events["pixels"]) > 1)[numbers - 1]
+    eight = np.mgrid[-1:2, -1:2] + 0.5 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[:, :, None, None]
+    eight = psf.light(eight[:, 0], eight[:, 1])
+    eight = (eight.sum(axis=(1, 2)) / eight[:, 1, 1]).min() - 1
+    sides = 0.6 * psf.light(1.5, 0) / psf.light(0.5, 0), 0.6 * psf.light(0, 1.5) / psf.light(0, 0.5), 0.75 * eight
     found = []
 
     def look(y0, y1):
@@ -136,12 +161,10 @@ def _find_points(detector, outliers, events, numbers, psf):
         begin = np.arange(n) * ny * nx
         size = np.diff(np.searchsorted(outliers.index, [begin + y0 * nx, begin + y1 * nx]), axis=0).sum()
         points = np.empty((6, size))
-        count = kernels.find_points(
-            stack, row0, row1, top, rows.exact, median[first:last], outliers.index, bright, ny, psf.form, half, sides,
-            limits, points,
-        )  # fmt: skip
+        parts = median[first:last], outliers.index, outliers.residual, ny, psf.form, half, sides, limits
+        count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
         found.append(points[:, :count])
-        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, _RESTLESS, _LIVELY, 2)
+        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
         for y, x in places.T:
             points = np.empty((6, n))
             z, variance, corner = _box(detector, y, x, 4 + 2 * half)
@@ -149,7 +172,13 @@ def _find_points(detector, outliers, events, numbers, psf):
             found.append(points[:, :count])
 
     rows.work(look)
-    points = np.concatenate(found, axis=1) if found else np.empty((6, 0))
+    # what moved while the shutter was open: its peak as if it had stood still
+    streaks = np.zeros((6, 50 * n))
+    width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
+    parts = outliers.index, outliers.residual, numbers, len(events), ny, nx, width, lengths
+    streaks = streaks[:, : kernels.find_streaks(*parts, streaks)]
+    streaks[3] /= psf.total * rows.exact[0][streaks[0].astype(int)]
+    points = np.concatenate([*found, streaks], axis=1)
     return _without_twins(points, psf)
 
 
@@ -199,24 +228,25 @@ def _find_objects(detector, points, psf, t):
     chance = chance + np.log(max(pairs, 1)) + others[held - 2]
     used = np.zeros(y.size, bool)
     objects = []
-    tried = set()
+    failed = np.empty((0, n), np.int32)
     for k in np.lexsort((chance, -held)):
         if chance[k] > np.log(_CHANCE):
             continue
         mine = members[k][members[k] >= 0]
-        if used[mine].sum() > len(mine) - 3 or tuple(mine) in tried:
+        # most of its points belong to an object, or to lines that came to nothing
+        again = np.count_nonzero((failed == members[k]) & (failed >= 0), axis=1) >= max(3, 0.6 * mine.size)
+        if used[mine].sum() > mine.size - 3 or again.sum() >= _TRIES:
             continue
-        tried.add(tuple(mine))
         here = when[frame[mine]]
         line = np.polyfit(t[here], np.column_stack([y[mine], x[mine]]), 1)
         start = np.array([*line[1], *line[0], np.median(flux[mine])])
         one = _confirm(detector, psf, t, start)
-        if one is None or any(_same(one, other, psf) for other in objects):
-            if one is not None:
-                used[mine] = True
+        if one is None:
+            failed = np.vstack([failed, members[k]])
             continue
         used[mine] = True
-        objects.append(one)
+        if not any(_same(one, other, psf) for other in objects):
+            objects.append(one)
     return objects
 
 
@@ -250,59 +280,103 @@ def _samples(detector, y, x):
 def _confirm(detector, psf, t, start):
     """The object on a line, or None."""
     n, *shape = detector.rows.image_set.shape
-    reach = int(np.ceil(_WIDE * psf.fwhm))
     photons = detector.rows.exact[5]
-    motion, error = start.copy(), np.empty(5)
-    for _ in range(2):
-        places = motion[:2] + t[:, None] * motion[2:4]
-        y, x = _along(places, reach + 1, shape)
-        if y.size == 0:
-            return None
-        z, variance, middle = _samples(detector, y, x)
-        still = np.empty(y.size)
-        chi, samples = kernels.fit_motion(
-            z, variance, photons, y, x, middle, t, psf.form, reach, _WRONG, _STEPS, motion, error, still
-        )
-        if not np.isfinite(chi) or samples < 10:
-            return None
+    rate = np.hypot(*start[2:4])
+    best = None
+    # how much of a step the shutter was open: a trail shorter than half the width of a star is none
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        length = share * rate
+        if length > min(_FAR, 12 * psf.fwhm) or 0 < length < 0.5 * psf.fwhm:
+            continue
+        trail = (*(share * start[2:4]), np.ceil(2 * length / psf.fwhm) + 1 if share else 1.0)
+        reach = int(np.ceil(_WIDE * psf.fwhm + length / 2))
+        motion, error = start.copy(), np.empty(5)
+        for _ in range(2):
+            places = motion[:2] + t[:, None] * motion[2:4]
+            y, x = _along(places, reach + 1, shape)
+            if y.size == 0:
+                break
+            z, variance, middle = _samples(detector, y, x)
+            still = np.empty(y.size)
+            chi, samples = kernels.fit_motion(
+                z, variance, photons, y, x, middle, t, psf.form, trail, reach, _WRONG, _STEPS, motion, error, still
+            )
+            if not np.isfinite(chi) or samples < 10:
+                break
+        else:
+            if best is None or chi / samples < best[0] - 0.02:
+                best = chi / samples, chi, motion, trail, reach, y, x, z, variance, middle, still
+            if best[0] < _WELL:
+                break
+    if best is None:
+        return None
+    _, chi, motion, trail, reach, y, x, z, variance, middle, still = best
     places = motion[:2] + t[:, None] * motion[2:4]
     rate = np.hypot(*motion[2:4])
     if not (_RATES[0] <= rate <= 1.2 * _RATES[1] and motion[4] > 0):
         return None
+    grid = np.arange(-reach, reach + 1)
+    ways = (np.arange(trail[2]) + 0.5) / trail[2] - 0.5
+    whole = np.mean([psf.light(grid[:, None] - k * trail[0], grid - k * trail[1]) for k in ways], axis=0)
     fluxes = np.empty((n, 3))
-    kernels.fit_fluxes(z, variance, photons, y, x, middle, places, motion[4], psf.form, reach, _WRONG, fluxes)
+    kernels.fit_fluxes(z, variance, photons, y, x, middle, places, motion[4], psf.form, trail, reach, _WRONG, fluxes)
     flux, noise, covered = fluxes.T
     # where most of its light falls on good pixels, and would be seen
-    visible = (covered > 0.5 * np.sum(psf.stamp**2)) & (motion[4] > 5 * noise)
+    visible = (covered > 0.5 * np.sum(whole**2)) & (motion[4] > 5 * noise)
     seen = visible & (flux > 0.4 * motion[4]) & (flux > 4 * noise)
     lost = visible & (flux < 0.4 * motion[4])
-    if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > 0.25 * visible.sum():
+    if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > _LOST * visible.sum():
         return None
-    if np.ptp(t[seen]) * rate < 1.5:
+    # of few frames only the clear cases: two stars that vary are soon found in three
+    if np.ptp(t[seen]) * rate < (0.9 if n > 4 else 2) * psf.fwhm or (n < 5 and not seen[visible].all()):
         return None
 
     def misfit(form, motion):
         motion, error = motion.copy(), np.empty(5)
         return kernels.fit_motion(
-            z, variance, photons, y, x, middle, t, form, reach, _WRONG, 3, motion, error, still.copy()
+            z, variance, photons, y, x, middle, t, form, trail, reach, _WRONG, 3, motion, error, still.copy()
         )[0]
 
     sharper = tuple(np.array(psf.form) * [5, 5, 5, 1])
     if misfit(sharper, motion) < chi:
         return None
+    if np.ptp(t[seen]) * rate < 3 * psf.fwhm and _misfit_at_rest(z, variance, photons, y, x, motion, psf) < chi + _REST:
+        return None
     _, _, _, _, a, b, _, least = detector.rows.exact
     sky_noise = np.sqrt(np.maximum(a + b * detector.model.sky, least))
     strength = float(np.max((flux / sky_noise)[seen]))
-    return _Object(motion, places, fluxes, seen, strength)
+    return _Object(motion, places, fluxes, seen, trail, strength * whole.max(), psf)
+
+
+def _misfit_at_rest(z, variance, photons, y, x, motion, psf):
+    """chi^2 of a source that stands still and varies, at the best place along the way."""
+    best = np.inf
+    middle = y.mean(), x.mean()
+    reach = np.arange(-np.ptp(y) / 2, np.ptp(y) / 2, 0.5), np.arange(-np.ptp(x) / 2, np.ptp(x) / 2, 0.5)
+    for dy in reach[0][np.abs(reach[0]) < psf.fwhm]:
+        for dx in reach[1][np.abs(reach[1]) < psf.fwhm]:
+            light = psf.light(y - middle[0] - dy, x - middle[1] - dx)
+            own = motion[4] * light
+            v = variance + photons[:, None] * own + (_WRONG * own) ** 2
+            left = z - np.nanmedian(z, axis=0)
+            weight = np.where(left**2 < 25 * v + own**2, light / v, 0)
+            left = np.nan_to_num(left)
+            left = (
+                left
+                - np.sum(weight * left, axis=1, keepdims=True) / np.sum(weight * light, axis=1, keepdims=True) * light
+            )
+            left -= np.median(left, axis=0)
+            best = min(best, np.minimum(left**2 / v, 25).sum())
+    return best
 
 
 def _describe(detector, outliers, numbers, psf, t, objects):
     n, ny, nx = outliers.rejected.shape
     positions = np.array([one.places for one in objects]).reshape(-1, n, 2)
-    index, track = _footprints(detector, psf, objects, (n, ny, nx))
+    index, track = _footprints(detector, objects, (n, ny, nx))
     flags, light = outliers.rejected, (np.empty(0, np.int64), np.empty(0))
     if objects:
-        flags, light = _judge_again(detector, outliers, psf, objects, index)
+        flags, light = _judge_again(detector, outliers, objects, index)
     at = np.searchsorted(outliers.index, index)
     at[at == outliers.index.size] = 0
     rejected = outliers.rejected.reshape(-1)[index]
@@ -310,7 +384,6 @@ def _describe(detector, outliers, numbers, psf, t, objects):
     pairs = np.unique(np.stack([track[rejected], numbers[at[rejected]]]), axis=1)[0]
     # per frame: per median step between consecutive times; `t` is in these units
     motion = np.array([one.motion for one in objects]).reshape(-1, 5)
-    total = psf.light(*np.mgrid[-12:13, -12:13]).sum() if objects else 0.0
     seen = [np.flatnonzero(one.seen) for one in objects]
     table = Table(
         {
@@ -325,14 +398,14 @@ def _describe(detector, outliers, numbers, psf, t, objects):
             "y_rate": motion[:, 2] * u.pix,
             "x_rate": motion[:, 3] * u.pix,
             "position_angle": np.rad2deg(np.arctan2(-motion[:, 3], motion[:, 2])) % 360 * u.deg,
-            "flux": motion[:, 4] * total * u.adu,
+            "flux": motion[:, 4] * (psf.total if psf else 0.0) * u.adu,
             "peak_significance": np.array([one.strength for one in objects], float),
         }
     )
     return MovingObjects(table, positions, index, track, flags, light)
 
 
-def _footprints(detector, psf, objects, shape):
+def _footprints(detector, objects, shape):
     """Flat indices of the pixels where the light of the objects exceeds the plain noise, and whose they are."""
     n, ny, nx = shape
     _, _, _, _, a, b, _, least = detector.rows.exact
@@ -340,12 +413,11 @@ def _footprints(detector, psf, objects, shape):
     found, whose, brightest = [], [], []
     for k, one in enumerate(objects):
         for i in range(n):
-            peak = _peak(one, i)
-            where = _square(one.places[i], _extent(psf, peak, np.sqrt(least[i])), (ny, nx))
+            where = _square(one.places[i], one.extent(i, np.sqrt(least[i])), (ny, nx))
             if where is None:
                 continue
             y, x = np.mgrid[where]
-            light = peak * psf.light(y - one.places[i, 0], x - one.places[i, 1])
+            light = one.light(i, y, x)
             level = np.nan_to_num(median[where], nan=detector.model.sky)
             inside = light > np.sqrt(np.maximum(a[i] + b[i] * level, least[i]))
             found.append((i * ny + y[inside]) * nx + x[inside])
@@ -361,31 +433,19 @@ def _footprints(detector, psf, objects, shape):
     return found[once], whose[once]
 
 
-def _peak(one, i):
-    """Of the light in a frame: as measured there where it was, as in the others where not."""
-    return one.fluxes[i, 0] if one.seen[i] else one.motion[4]
-
-
-def _extent(psf, peak, noise):
-    """How far from the centre the light exceeds the noise [pixels]."""
-    a, b, c, s = psf.form
-    far = max((peak / noise) ** s - 1, 0.0) / (2**s - 1)
-    slowest = (a + c) / 2 - np.hypot((a - c) / 2, b)
-    return int(min(np.ceil(np.sqrt(far / slowest)), _FAR))
-
-
 def _square(place, reach, shape):
     y, x = np.rint(place).astype(int)
     y0, y1, x0, x1 = max(y - reach, 0), min(y + reach + 1, shape[0]), max(x - reach, 0), min(x + reach + 1, shape[1])
     return (slice(y0, y1), slice(x0, x1)) if y0 < y1 and x0 < x1 else None
 
 
-def _judge_again(detector, outliers, psf, objects, index):
+def _judge_again(detector, outliers, objects, index):
     """The flags, judged anew around the objects with their pixels left out; the hits on them, and the light below."""
     shape = outliers.rejected.shape
     flags = outliers.rejected.copy()
     flags.reshape(-1)[index] = False
     frame, y, x = np.unravel_index(index, shape)
+    noise = np.sqrt(detector.rows.exact[7])
     found = []
     for (rows, columns), around in _parts(index, shape):
         box = detector.rows.image_set.part(rows, columns)
@@ -398,7 +458,7 @@ def _judge_again(detector, outliers, psf, objects, index):
         here[:, around] = rejected[:, around]
         light, error = np.zeros((2, *box.shape))
         for one in objects:
-            _add_light(light, error, one, psf, (rows.start, columns.start))
+            _add_light(light, error, one, noise, (rows.start, columns.start))
         i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
         here[i, b, a] = True
         scale = detector.rows.exact[0]
@@ -408,17 +468,16 @@ def _judge_again(detector, outliers, psf, objects, index):
     return flags, (hits[order], light[order])
 
 
-def _add_light(light, error, one, psf, corner):
+def _add_light(light, error, one, noise, corner):
     """The light of an object in a box (N, h, w) on the mean scale, and by how much it may be wrong."""
     for i in range(len(light)):
-        peak = _peak(one, i)
-        y0, x0 = one.places[i] - corner
-        where = _square((y0, x0), _FAR, light.shape[1:])
+        where = _square(one.places[i] - corner, one.extent(i, noise[i] / 4), light.shape[1:])
         if where is None:
             continue
         y, x = np.mgrid[where]
-        own = peak * psf.light(y - y0, x - x0)
-        slopes = [own - peak * psf.light(y - y0 + oy, x - x0 + ox) for oy, ox in ((_OFF, 0), (0, _OFF))]
+        y, x = y + corner[0], x + corner[1]
+        own = one.light(i, y, x)
+        slopes = [own - one.light(i, y + oy, x + ox) for oy, ox in ((_OFF, 0), (0, _OFF))]
         light[i][where] += own
         error[i][where] = np.sqrt(error[i][where] ** 2 + (_WRONG * own) ** 2 + slopes[0] ** 2 + slopes[1] ** 2)
 
@@ -426,23 +485,31 @@ def _add_light(light, error, one, psf, corner):
 def _hits(settings, again, box, own, light, error, rejected):
     """Frame, y, x in a box of the pixels of the objects that deviate from their light by more than it may be wrong."""
     high = settings.high_pair if settings.by_noise else (_HIGH, _HIGH)
-    scale, origin, gy, gx, a, b, c, least = (values[:, None, None] for values in again.rows.exact)
-    median, inflation, structure = (image.astype(float) for image in again.surroundings)
-    y, x = np.mgrid[: box.shape[1], : box.shape[2]]
-    z = (box.read().astype(float) - (origin + gy * y + gx * x)) / scale
-    v = np.maximum(a + b * median, least)
-    noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light + error**2)
-    with np.errstate(invalid="ignore"):
-        strength = np.nan_to_num((z - median - light) / noise)
+    beside = np.ones((3, 3), bool)
+    beside[1, 1] = False
     found = np.zeros(own.shape, bool)
-    around = np.ones((1, 3, 3), bool)
-    around[0, 1, 1] = False
-    for sign, limit in ((1, high[0]), (-1, high[1])):
-        # beside a strong one a weaker one counts, as for every other pixel
-        strong = np.where(own | rejected, sign * strength, 0)
-        beside = ndimage.maximum_filter(np.minimum(strong, _CAP * limit), footprint=around, mode="constant", cval=0.0)
-        found |= strong > limit
-        found |= (strong > limit / 2) & (strong + beside > _JOINT * limit)
+    for i, (scale, origin, gy, gx, a, b, c, least) in enumerate(zip(*again.rows.exact, strict=True)):
+        if not own[i].any():
+            continue
+        lines = (np.flatnonzero(own[i].any(axis=axis)) for axis in (1, 0))
+        part = tuple(
+            slice(max(line[0] - 1, 0), min(line[-1] + 2, length))
+            for line, length in zip(lines, own[i].shape, strict=True)
+        )
+        y, x = np.mgrid[part]
+        median, inflation, structure = (image[part].astype(float) for image in again.surroundings)
+        z = (box.read(*part, frames=i).astype(float) - (origin + gy * y + gx * x)) / scale
+        v = np.maximum(a + b * median, least)
+        noise = np.sqrt(np.maximum(v * inflation, v + c * structure) + b * light[i][part] + error[i][part] ** 2)
+        strength = np.nan_to_num((z - median - light[i][part]) / noise) * (own | rejected)[i][part]
+        for sign, limit in ((1, high[0]), (-1, high[1])):
+            # beside a strong one a weaker one counts, as for every other pixel
+            strong = sign * strength
+            strongest = ndimage.maximum_filter(
+                np.minimum(strong, _CAP * limit), footprint=beside, mode="constant", cval=0.0
+            )
+            found[i][part] |= strong > limit
+            found[i][part] |= (strong > limit / 2) & (strong + strongest > _JOINT * limit)
     return np.nonzero(found & own)
 
 

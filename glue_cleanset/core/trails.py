@@ -17,12 +17,13 @@ _SMALLEST = 64  # pixels: in a smaller field a track of a cosmic ray may be as l
 _BLOCKS = 128  # of the longest side at most
 _CANDIDATE = 5.4  # sigma of a line over the blocks
 _MOST_TRAILS, _MOST_DOUBTS = 16, 5  # of one frame
-_SIGNIFICANT = 7.0  # of the whole trail against its parallels
+_SIGNIFICANT, _IN_STRUCTURE = 8.0, 30.0  # sigma of the whole trail, where the sky around it is plain and where not
 _STEADY = 5.0  # the same, where no part of the trail has more than 3 sigma of a say
-_CELL = 8  # pixels along a trail that are looked at together
+_LIT = 0.4  # share of a trail that is lit
+_CELL = 4  # pixels along a trail that are looked at together
 _FAINTEST = 0.35  # sigma of a pixel: what is fainter at first sight reaches the noise nowhere
 _WIDEST = 30.0  # pixels
-_MARGIN = 1.08  # of the noise: a pixel that the trail just reaches is left alone
+_MARGIN = 1.13  # of the noise: a pixel that the trail just reaches is left alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,36 +119,28 @@ def find_trails(detector, outliers, psf_fwhm=None):
     Trails
     """
     n, ny, nx = detector.rows.image_set.shape
-    found = []
+    found = [[] for _ in range(n)]
     if min(ny, nx) >= _SMALLEST:
         shortest = max(min(ny, nx) / 4, min(_SHORTEST, 0.75 * min(ny, nx)))
+        sharpest = max(1.5, 0.6 * (psf_fwhm or 0))
         search = _Search(detector, shortest)
-        sharpest = max(1.2, 0.6 * (psf_fwhm or 0))
-        per_frame = [None] * n
+        doubts = np.zeros(n, int)
 
         def look(i):
-            per_frame[i] = _trails_of_frame(detector, outliers, i, search, shortest, sharpest)
+            line = search.strongest(i)
+            if line is not None:
+                trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
+                search.forget(i, *((line, 0) if trail is None else (trail.line, 1.5 * trail.width)))
+                doubts[i] += trail is None
+                found[i] += [] if trail is None else [trail]
+            more[i] = line is not None and len(found[i]) < _MOST_TRAILS
 
-        in_threads(look, [(i,) for i in range(n)])
-        found = [trail for trails in per_frame for trail in trails]
-    return _gather(found, (n, ny, nx))
-
-
-def _trails_of_frame(detector, outliers, i, search, shortest, sharpest):
-    """The trails of one frame, the most significant first."""
-    found, doubts = [], 0
-    while len(found) < _MOST_TRAILS and doubts < _MOST_DOUBTS:
-        line = search.strongest(i)
-        if line is None:
-            break
-        trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
-        if trail is None:
-            doubts += 1
-            search.forget(i, line, 0)
-        else:
-            found.append(trail)
-            search.forget(i, trail.line, 1.5 * trail.width)
-    return found
+        more = np.ones(n, bool)
+        while more.any():
+            in_threads(look, [(i,) for i in np.flatnonzero(more)])
+            # (where the frames do not fit each other there are lines without end)
+            more &= doubts < (_MOST_DOUBTS if doubts.sum() <= 2 * _MOST_DOUBTS else 1)
+    return _gather([trail for trails in found for trail in trails], (n, ny, nx))
 
 
 class _Search:
@@ -240,7 +233,7 @@ class _Strip:
     Attributes
     ----------
     along : ndarray, (L, 1), int
-    across, y, x : ndarray, (L, W), int
+    y, x : ndarray, (L, W), int
     good : ndarray, (L, W), bool
         Whether a pixel is to be used.
     median, residual, noise, sigma : ndarray, (L, W)
@@ -250,36 +243,41 @@ class _Strip:
 
     def __init__(self, detector, i, line, radius):
         _, ny, nx = detector.rows.image_set.shape
-        self.along = np.arange(line.first, line.last)[:, None]
-        self.across = np.rint(line(self.along)).astype(int) + np.arange(-radius, radius + 1)
-        y, x = (self.along, self.across) if line.steep else (self.across, self.along)
-        y, x = np.broadcast_arrays(y, x)
+        self._detector, self._frame, self._dtype = detector, i, detector.rows.dtype
+        self.along = np.arange(line.first, line.last, dtype=np.int32)[:, None]
+        self._centre = np.rint(line(self.along)).astype(np.int32)
+        self._offset = np.arange(-radius, radius + 1, dtype=np.int32)
+        across = self._centre + self._offset
+        y, x = np.broadcast_arrays(*((self.along, across) if line.steep else (across, self.along)))
         inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
         self.y, self.x = np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
-        self._detector, self._frame = detector, i
         median, inflation, structure = (image[self.y, self.x] for image in detector.surroundings)
-        z, good = self._samples(i)
-        self.good = inside & good & np.isfinite(median)
+        z, self.good = self._samples(i)
+        self.good &= inside & np.isfinite(median)
         self.median = np.where(self.good, median, 0)
         self.residual = np.where(self.good, z - median, 0)
-        a, b, c, least = (values[i] for values in detector.rows.exact[4:])
+        a, b, c, least = (values[i] for values in detector.rows.model[4:])
         variance = np.maximum(a + b * self.median, least)
         self.noise = np.sqrt(variance)
         self.sigma = np.where(self.good, np.sqrt(np.maximum(variance * inflation, variance + c * structure)), np.inf)
 
     def _samples(self, i):
         image_set = self._detector.rows.image_set
-        scale, origin, gy, gx = (values[i] for values in self._detector.rows.exact[:4])
+        scale, origin, gy, gx = (values[i] for values in self._detector.rows.model[:4])
         where = i, self.y, self.x
-        return (image_set.frames[where] - (origin + gy * self.y + gx * self.x)) / scale, image_set.usable(where)
+        z = image_set.frames[where].astype(self._dtype)
+        z -= (origin + gy * self.y + gx * self.x).astype(self._dtype)
+        z /= scale
+        return z, image_set.usable(where)
 
-    def distance(self, line):
+    def distance(self, line, rows=slice(None)):
         """From the line [pixels], (L, W)."""
-        return (self.across - line(self.along)) / line.stretch
+        centre = (self._centre[rows] - line(self.along[rows])) / line.stretch
+        return centre.astype(self._dtype) + (self._offset / line.stretch).astype(self._dtype)
 
     def against_others(self, rejected):
         """Take the mean of the other frames for the median, in which the trail itself has a say."""
-        total, count = np.zeros(self.y.shape), np.zeros(self.y.shape)
+        total, count = np.zeros((2, *self.y.shape), self._dtype)
         for j in range(len(rejected)):
             if j != self._frame:
                 z, good = self._samples(j)
@@ -316,8 +314,8 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     line = _extent(strip, line, spread)
     if line.length < shortest:
         return None
-    significance, steady = _stand_out(strip, line, spread)
-    if significance < _SIGNIFICANT or steady < _STEADY:
+    significance = _stand_out(strip, line, spread)
+    if significance == 0:
         return None
     strip = _Strip(detector, i, line, _radius(line, spread))
     strip.against_others(outliers.rejected)
@@ -326,9 +324,9 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     brightness = _brightness(strip, np.interp(distance, bins, profile, 0, 0))
     bins, profile = _profile(strip, distance, spread, brightness)
     peak, width = profile.max(), _width(bins, profile)
-    # (a bad row or column)
+    # (a bad row or column, or two)
     along_axis = abs(line.slope) * (line.last - line.first) < 1
-    if not max(sharpest, 2.0 if along_axis else 0) < width < _WIDEST or _in_all_frames(strip, distance, width, peak):
+    if not max(sharpest, 2.2 if along_axis else 0) < width < _WIDEST or _in_all_frames(strip, distance, width, peak):
         return None
     light = np.interp(distance, bins, profile, 0, 0) * brightness
     pixels = strip.good & (light > _MARGIN * strip.noise)
@@ -340,7 +338,7 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
 
 def _radius(line, spread):
     """How many pixels across the line are to be looked at: the light, and as much of the sky."""
-    return int(np.ceil((6 * spread + 14) * line.stretch))
+    return int(np.ceil((7 * spread + 14) * line.stretch))
 
 
 def _locate(strip, line, size):
@@ -374,17 +372,19 @@ def _fit(strip, line, spread):
     rows = ((strip.along >= line.first) & (strip.along < line.last))[:, 0]
     if rows.sum() < 8:
         return line, spread, 0.0
-    along, across = strip.along[rows], strip.across[rows]
-    residual, sigma = strip.residual[rows], strip.sigma[rows]
+    along, residual, sigma = strip.along[rows], strip.residual[rows], strip.sigma[rows]
     about, length = (line.first + line.last - 1) / 2, line.last - line.first
-    core = np.abs((across - line(along)) / line.stretch) < max(spread, 1)
-    core &= np.isfinite(sigma)
-    peak = np.median(residual[core]) if core.any() else 0.0
+    core = (np.abs(strip.distance(line, rows)) < max(spread, 1)) & np.isfinite(sigma)
+    peak = float(np.median(residual[core])) if core.any() else 0.0
     sky = 0.0
     for _ in range(6):
-        distance = (across - line(along)) / line.stretch
+        distance = strip.distance(line, rows)
         near = (np.abs(distance) < 4 * spread + 3) & np.isfinite(sigma)
-        d, w, t = distance[near], 1 / sigma[near], np.broadcast_to((along - about) / length, near.shape)[near]
+        d, w, t = (
+            distance[near].astype(float),
+            1 / sigma[near],
+            np.broadcast_to((along - about) / length, near.shape)[near],
+        )
         ridge = np.exp(-0.5 * (d / spread) ** 2)
         model = sky + peak * ridge
         # hits have no say
@@ -399,7 +399,10 @@ def _fit(strip, line, spread):
             break
         shift, turn = np.clip(found[1:3] / peak, -spread, spread) * line.stretch
         line = line.moved(shift, turn / length, about)
-        spread = float(np.clip(spread + np.clip(found[3] / peak, -0.4 * spread, 0.6 * spread), 0.5, 14))
+        wider = np.clip(found[3] / peak, -0.4 * spread, 0.6 * spread)
+        spread = float(np.clip(spread + wider, 0.5, 14))
+        if max(abs(shift), abs(turn), abs(wider)) < 0.005:
+            break
     return line, spread, peak
 
 
@@ -436,8 +439,8 @@ def _extent(strip, line, spread):
         return replace(line, last=line.first)
     first, last = int(strip.along[0, 0]), int(strip.along[-1, 0]) + 1
     # what ends near the edge of the frame ends there
-    begin = first if which[0] <= 2 else first + which[0] * _CELL
-    end = last if which[-1] >= len(cells) - 3 else min(first + (which[-1] + 1) * _CELL, last)
+    begin = first if which[0] * _CELL <= 16 else first + which[0] * _CELL
+    end = last if (len(cells) - 1 - which[-1]) * _CELL <= 16 else min(first + (which[-1] + 1) * _CELL, last)
     return replace(line, first=begin, last=end)
 
 
@@ -455,30 +458,37 @@ def _greatest_part(values):
 
 
 def _stand_out(strip, line, spread):
-    """Significance of the light on the line against its parallels; and the same, where no part of it has more than 3
-    sigma of a say."""
+    """Significance of the light on the line against its parallels; 0 where that is not the steady light of a trail."""
     rows = (strip.along[:, 0] >= line.first) & (strip.along[:, 0] < line.last)
     significance = np.clip(strip.residual / strip.sigma, -4, 4)[rows]
     step = int(np.clip(line.length / 16, 8, 64))
     parts = np.arange(0, len(significance) - step // 2, step)
-    sums = ndimage.gaussian_filter1d(np.add.reduceat(significance, parts), spread * line.stretch, mode="constant")
-    used = np.add.reduceat(strip.good[rows].astype(float), parts)
-    distance = (np.arange(sums.shape[1]) - sums.shape[1] // 2) / line.stretch
-    sides = [used.mean(axis=0) > 0.5 * step, np.abs(distance) > 3 * spread + 2]
-    left, right = (np.logical_and(*sides) & (sign * distance > 0) for sign in (-1, 1))
+    # (less than the light is wide, so that little of it gets into the parallels)
+    blur = 0.6 * spread * line.stretch
+    sums = ndimage.gaussian_filter1d(np.add.reduceat(significance, parts), blur, mode="nearest")
+    used = np.add.reduceat(strip.good[rows].astype(float), parts).mean(axis=0) > 0.5 * step
+    middle = sums.shape[1] // 2
+    distance = (np.arange(sums.shape[1]) - middle) / line.stretch
+    left, right = (used & (sign * distance > 3.5 * spread + 2) for sign in (-1, 1))
     if left.sum() < 3 or right.sum() < 3:
-        return 0.0, 0.0
-    sums -= np.median(sums[:, left | right], axis=1, keepdims=True)
+        return 0.0
+    beside = left | right
+    sums -= np.median(sums[:, beside], axis=1, keepdims=True)
     # (the step at an edge is no ridge)
     sky = max(np.median(sums[:, left]), np.median(sums[:, right]), 0)
-    noise = 1.4826 * np.median(np.abs(sums[:, left | right]))
-    least = 0.7 * np.sqrt(step / (2 * np.sqrt(np.pi) * spread * line.stretch))
-    sums = (sums - sky) / max(noise, least)
-    # what goes on along the whole line, as structure of the sky does, adds up in the parallels as well
+    plain = np.sqrt(step / (2 * np.sqrt(np.pi) * blur))
+    noise = max(1.4826 * np.median(np.abs(sums[:, beside])), 0.7 * plain)
+    sums = (sums - sky) / noise
     totals = sums.sum(axis=0) / np.sqrt(len(sums))
-    along = max(1, np.percentile(np.abs(totals[left | right]), 75) / 1.15)
-    middle = sums.shape[1] // 2
-    return float(totals[middle] / along), float(np.clip(sums[:, middle], -3, 3).sum() / np.sqrt(len(sums)) / along)
+    # what goes on along the line, as structure of the sky does, adds up in the parallels as well
+    structure = max(1, np.percentile(np.abs(totals[beside]), 75) / 1.15, -totals[beside].min() / 2.5)
+    light = sums[:, middle] / structure
+    # some stars or hits on a line are no trail, a blinking light is
+    steady = np.clip(light, -3, 3).sum() / np.sqrt(len(light)) > _STEADY
+    steady &= np.percentile(light, 100 * (1 - _LIT)) > 0.4 * light.mean()
+    total = float(totals[middle] / structure)
+    enough = _SIGNIFICANT if structure * noise < 2 * plain else _IN_STRUCTURE
+    return total if steady and total > enough else 0.0
 
 
 def _profile(strip, distance, spread, brightness):
@@ -487,31 +497,35 @@ def _profile(strip, distance, spread, brightness):
     residual = strip.residual / np.maximum(brightness, 0.1)
     middle = np.median(np.where(strip.good, residual, 0), axis=0)
     reach = np.floor(distance.max(axis=1).min())
-    bins = np.arange(-reach, reach + 0.25, 0.5)
     where = np.rint((distance + reach) * 2).astype(int)
-    inside = strip.good & (where >= 0) & (where < bins.size)
-    profile = np.interp(bins, distance.mean(axis=0), middle)
-    outside = np.abs(bins) > 4 * spread + 3
+    inside = strip.good & (where >= 0) & (where <= 4 * reach)
+    bins, profile = distance.mean(axis=0), middle
     weight = brightness**2 / strip.sigma**2
     for _ in range(3):
         model = np.interp(distance, bins, profile)
         most = 4 * strip.sigma / np.maximum(brightness, 0.1) + 0.3 * np.abs(model)
         use = inside & (np.abs(residual - model) < most)
-        total = np.bincount(where[use], weight[use], bins.size)
-        profile = np.bincount(where[use], (weight * residual)[use], bins.size) / np.maximum(total, 1e-30)
+        total, bins, profile = (np.bincount(where[use], (weight * v)[use]) for v in (1, distance, residual))
+        # (along an axis every other bin is empty)
+        filled = total > 0
+        total = total[filled]
+        bins, profile = bins[filled] / total, profile[filled] / total
+    outside = np.abs(bins) > 4 * spread + 3
     profile -= np.median(profile[outside]) if outside.any() else 0.0
-    smooth = ndimage.uniform_filter1d(profile, 3)
+    smooth = np.convolve(profile, (0.25, 0.5, 0.25), "same")
     peak = int(np.argmax(np.where(np.abs(bins) <= max(spread, 1), smooth, -np.inf)))
-    left = optimize.isotonic_regression(profile[: peak + 1]).x
-    right = optimize.isotonic_regression(profile[peak:], increasing=False).x
+    left = optimize.isotonic_regression(profile[: peak + 1], weights=total[: peak + 1]).x
+    right = optimize.isotonic_regression(profile[peak:], weights=total[peak:], increasing=False).x
     return bins, np.maximum(np.append(left[:-1], right), 0)
 
 
 def _brightness(strip, model):
     """Brightness along the trail in units of the mean, (L, 1), as far as it can be told from the noise."""
-    step = 4 * _CELL
-    begin = np.arange(0, max(len(model) - step // 2, 1), step)
+    # so long that each is known to a tenth
     core = strip.good & (model > 0.5 * model.max())
+    power = (core * (model / strip.sigma) ** 2).sum() / len(model)
+    step = int(np.clip(100 / max(power, 1e-9), 8, 32))
+    begin = np.arange(0, max(len(model) - step // 2, 1), step)
     values, noise = np.ones(len(begin)), np.full(len(begin), np.inf)
     for k, first in enumerate(begin):
         rows = slice(first, first + step if k + 1 < len(begin) else None)

@@ -19,12 +19,13 @@ from astropy.wcs import WCS
 from ..core.imageset import ImageSet
 from ..core.names import distinct, listed
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
+from .shifts import header_shifts, read_shifts
 
 __all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
 # what this package writes beside the cleaned frames is not taken for frames when a directory is read
-_OUTPUT = re.compile(r"(_crmask\.fits|^rejection_map\.fits)$")
+_OUTPUT = re.compile(r"(_crmask\.fits|^rejection_map\.fits|^hot_pixels\.fits)$")
 _CLEANED = "_crclean"
 
 # Extensions that stand beside an image, in the STScI's and CCDData's names: nonzero = bad, and never a frame
@@ -119,7 +120,7 @@ class _Frame:
         return self.label if self.plane is None else f"{self.label} plane {self.plane + 1}"
 
 
-def read_image_set(source, *, extension=None):
+def read_image_set(source, *, extension=None, shifts=None):
     """Read an image set from FITS.
 
     Parameters
@@ -132,6 +133,9 @@ def read_image_set(source, *, extension=None):
     extension : str or int, optional
         The extension that holds the frames: ``'SCI'``, ``'SCI,2'`` (second of that name) or an index. None =
         every image; where a file has SCI extensions only those, and never the errors, masks and weights beside them.
+    shifts : str or Path, optional
+        A file that tells by how much the registration moved each frame, see `glue_cleanset.io.shifts.read_shifts`.
+        None = what LTV1 and LTV2 of the headers tell, where all have them and they differ.
 
     Returns
     -------
@@ -142,11 +146,12 @@ def read_image_set(source, *, extension=None):
     Raises
     ------
     FileNotFoundError
-        Where a file, or a file that the manifest names, does not exist.
+        Where a file, a file that the manifest names, or the file of shifts does not exist.
     OSError
         Where a file is no FITS file, is empty, truncated or damaged.
     ValueError, TypeError
-        Where the files hold no set: frames of differing shapes, one frame, no image, no such extension.
+        Where the files hold no set: frames of differing shapes, one frame, no image, no such extension; where the file
+        of shifts does not give those of the frames.
     """
     files = find_fits_files(source)
     frames = []
@@ -155,6 +160,11 @@ def read_image_set(source, *, extension=None):
             frames += _find_frames(path, hdus, extension, alone=len(files) == 1)
     _check_shapes(frames)
     names = _unique_names(frames)
+    if shifts is None:
+        moved, moved_source = header_shifts([f.header for f in frames]), "headers"
+    else:
+        called = [(name, f.path.name, frame_stem(f.path)) for name, f in zip(names, frames, strict=True)]
+        moved, moved_source = read_shifts(shifts, called), "file"
     cube, blank, dq, wcs = _read_pixels(frames)
 
     table = Table([{"name": name, **frame_facts(f.header)} for name, f in zip(names, frames, strict=True)])
@@ -170,6 +180,8 @@ def read_image_set(source, *, extension=None):
         exptime=exptime if (exptime > 0).all() else None,
         names=tuple(names),
         times=frame_times(table["date"], exptime),
+        shifts=moved,
+        shifts_source=moved_source,
         headers=tuple(f.header for f in frames),
         sources=tuple((f.path, f.hdu, f.plane) for f in frames),
         wcs=wcs,

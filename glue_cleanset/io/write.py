@@ -13,11 +13,14 @@ from astropy.io.fits.verify import VerifyWarning
 
 from .. import __version__
 from ..core.names import distinct, listed
-from .sky import locate_events
+from ..core.settings import KINDS
+from .sky import locate_events, locate_tracks
 
 __all__ = ["check_output", "write_result"]
 
 _HISTORY_WIDTH = 72
+# only the result tells whether there is anything to write
+_PERHAPS = ("hot_pixels.fits", "tracks.ecsv")
 
 
 def check_output(image_set, outdir, *, overwrite=False):
@@ -35,7 +38,9 @@ def check_output(image_set, outdir, *, overwrite=False):
     Returns
     -------
     list of Path
-        The files that `write_result` will write, in its order.
+        The files that `write_result` will write, in its order; but for ``hot_pixels.fits`` and ``tracks.ecsv``, of
+        which only the result will tell whether there is anything to write. Where they are already they count as the
+        others do.
 
     Raises
     ------
@@ -50,10 +55,11 @@ def check_output(image_set, outdir, *, overwrite=False):
     paths = [outdir / name for name in [*names, "rejection_map.fits", "events.ecsv", "summary.ecsv"]]
 
     inputs = {Path(source[0]).resolve() for source in getattr(image_set, "sources", ())}
-    own = [path for path in paths if path.resolve() in inputs]
+    perhaps = [outdir / name for name in _PERHAPS]
+    own = [path for path in (*paths, *perhaps) if path.resolve() in inputs]
     if own:
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
-    there = [path for path in paths if path.exists() or path.is_symlink()]
+    there = [path for path in (*paths, *perhaps) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         raise FileExistsError(
             f"{listed(there, most=1)} exists already; choose another output folder, or allow to overwrite"
@@ -78,7 +84,9 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     Per frame ``<name>_crclean.fits`` (the header of the frame with CRCORR, REJ_RATE and HISTORY) and
     ``<name>_crmask.fits`` (data quality: one bit for rejected, one for replaced, above the bits that the input's
     own data quality uses, which is kept; CRREJBIT and CRREPBIT give their values). For the set
-    ``rejection_map.fits``, ``events.ecsv`` (with ICRS ``ra`` and ``dec`` where the frames have a celestial WCS) and
+    ``rejection_map.fits``, ``hot_pixels.fits`` (where the detector's pattern was seen: the hot and cold pixels in the
+    frame of the detector, and the shifts of the frames), ``tracks.ecsv`` (where anything moves; with its motion on the
+    sky where the frames have dates and a celestial WCS), ``events.ecsv`` (likewise with ICRS ``ra`` and ``dec``) and
     ``summary.ecsv``. All are written under temporary names first, so that
     a failure leaves nothing.
 
@@ -103,6 +111,14 @@ def write_result(result, image_set, outdir, *, overwrite=False):
         As `check_output`.
     """
     paths = check_output(image_set, outdir, overwrite=overwrite)
+    wcs = getattr(image_set, "wcs", None)
+    perhaps = {}
+    if result.hot_pixels is not None:
+        perhaps["hot_pixels.fits"] = _hot_pixel_hdus(result.hot_pixels, result, image_set)
+    if result.tracks is not None and len(result.tracks):
+        tracks = locate_tracks(result.tracks, result.track_positions, wcs, image_set.times)
+        perhaps["tracks.ecsv"] = _described(tracks, result)
+    paths += [Path(outdir) / name for name in perhaps]
     n = len(image_set)
     headers = getattr(image_set, "headers", ()) or (fits.Header(),) * n
     dq = getattr(image_set, "dq", None)
@@ -114,8 +130,9 @@ def write_result(result, image_set, outdir, *, overwrite=False):
             yield fits.PrimaryHDU(_storable(result.cleaned[i]), header)
             yield _mask_hdu(result, header, i, dq, bits)
         yield _map_hdus(result, image_set, headers[0])
-        yield _described(locate_events(result.events, getattr(image_set, "wcs", None)), result)
+        yield _described(locate_events(result.events, wcs), result)
         yield _described(result.summary, result)
+        yield from perhaps.values()
 
     missing = [folder for folder in (Path(outdir), *Path(outdir).parents) if not folder.exists()]
     Path(outdir).mkdir(parents=True, exist_ok=True)
@@ -132,6 +149,8 @@ def write_result(result, image_set, outdir, *, overwrite=False):
                     content.write(file, format="ascii.ecsv")
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
+        for name in set(_PERHAPS) - set(perhaps):  # that of an earlier result would speak of another cleaning
+            (Path(outdir) / name).unlink(missing_ok=True)
     except BaseException:
         for part in temporary:
             part.unlink(missing_ok=True)
@@ -233,7 +252,45 @@ def _map_hdus(result, image_set, first):
         fits.ImageHDU(result.peak_significance, name="PEAK_SIGNIFICANCE"),
         fits.ImageHDU(result.reference, name="REFERENCE"),
     ]
+    if result.kind_map is not None:
+        kinds = fits.ImageHDU(result.kind_map, name="KIND")
+        for code, kind in enumerate(KINDS, start=1):
+            kinds.header[f"KIND{code}"] = (kind, f"what {code} means")
+        images.append(kinds)
     return fits.HDUList(images)
+
+
+def _hot_pixel_hdus(hot_pixels, result, image_set):
+    header = fits.Header()
+    header["BUNIT"] = ("adu", "mean excess; positive = hot, negative = cold")
+    header["NFRAMES"] = (len(image_set), "frames of the set")
+    header["NHOT"] = (hot_pixels.hot, "[pix] hot pixels")
+    header["NCOLD"] = (hot_pixels.cold, "[pix] cold pixels")
+    header["SHIFTSRC"] = (hot_pixels.source, "where the shifts of the frames come from")
+    place = fits.Header()
+    for axis, first in ((1, hot_pixels.origin[1]), (2, hot_pixels.origin[0])):
+        place[f"LTV{axis}"] = (float(-first), "detector pixel zero in this image [pix]")
+        place[f"LTM{axis}_{axis}"] = 1.0
+    header.update(place)
+    for line in _history(result):
+        header.add_history(line)
+    shifts = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("NAME", "64A", array=[re.sub(r"[^ -~]", "?", name) for name in image_set.names]),
+            fits.Column("DY", "D", unit="pix", array=hot_pixels.shifts[:, 0]),
+            fits.Column("DX", "D", unit="pix", array=hot_pixels.shifts[:, 1]),
+        ],
+        name="SHIFTS",
+    )
+    shifts.header["COMMENT"] = "detector pixel (x, y) is at (x + DX, y + DY) of the frame; NaN = not known"
+    return fits.HDUList(
+        [
+            fits.PrimaryHDU(hot_pixels.image, header),
+            fits.ImageHDU(hot_pixels.seen.astype(np.int32), place, name="TIMES_SEEN"),
+            fits.ImageHDU(hot_pixels.visible.astype(np.int32), place, name="TIMES_VISIBLE"),
+            shifts,
+        ]
+    )
 
 
 def _described(table, result):

@@ -16,7 +16,7 @@ from ..io.read import find_fits_files, frame_stem, read_image_set
 from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
-from .stack import FACTS, MASK, MASK_ID, NAMES
+from .stack import FACTS, MASK, MASK_ID, NAMES, SHIFTS, SHIFTS_SOURCE
 
 __all__ = [
     "cleaned_image_set",
@@ -222,5 +222,8 @@ def _cube(frames, label, cls):
     cube.meta[NAMES] = list(frames.names)
     for column, key in FACTS.items():
         cube.meta[key] = np.asarray(frames.facts[column]).tolist()
+    if frames.shifts is not None:
+        cube.meta[SHIFTS] = frames.shifts.tolist()
+        cube.meta[SHIFTS_SOURCE] = frames.shifts_source
     cube.meta["frame sources"] = [[str(file), hdu, plane] for file, hdu, plane in frames.sources]
     return cube

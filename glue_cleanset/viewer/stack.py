@@ -15,6 +15,8 @@ __all__ = ["check_images", "header_noise", "image_set_from_cube", "own_mask", "s
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
 NAMES = "frame names"
 FACTS = {name: f"frame {name}" for name in ("gain", "readnoise", "exptime", "date", "filter")}
+# dy and dx of each frame, and where they come from, see ImageSet
+SHIFTS, SHIFTS_SOURCE = "frame shifts", "source of frame shifts"
 # the label of the component that holds the mask, nonzero = ignore; and its identifier, should it be renamed
 MASK, MASK_ID = "mask component", "mask identifier"
 
@@ -22,7 +24,7 @@ MASK, MASK_ID = "mask component", "mask identifier"
 def image_set_from_cube(data, attribute, axis=0):
     """The frames of one attribute of a cube, ready to be cleaned.
 
-    Names, exposure times, dates and mask are taken from ``data.meta`` where they are there, as the *Image set*
+    Names, exposure times, dates, shifts and mask are taken from ``data.meta`` where they are there, as the *Image set*
     factories write them.
 
     Parameters
@@ -70,7 +72,16 @@ def image_set_from_cube(data, attribute, axis=0):
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
         times = frame_times(_per_frame(data, FACTS["date"]), exptime)
-    return ImageSet(frames, mask=own_mask(data, axis), exptime=exptime, names=names, times=times)
+    shifts = _per_frame(data, SHIFTS) if axis == 0 else None
+    return ImageSet(
+        frames,
+        mask=own_mask(data, axis),
+        exptime=exptime,
+        names=names,
+        times=times,
+        shifts=shifts,
+        shifts_source=data.meta.get(SHIFTS_SOURCE, "given"),
+    )
 
 
 def own_mask(data, axis=0):

@@ -174,3 +174,30 @@ def test_frames_that_bring_their_mask(kind):
     np.testing.assert_array_equal(image_set.mask, mask | (other != 0))
     assert type(image_set.frames) is np.ndarray
     np.testing.assert_array_equal(image_set.frames, frames)
+
+
+def test_shifts_are_kept_and_follow_a_part():
+    frames = np.arange(3 * 8 * 9.0).reshape(3, 8, 9)
+    image_set = ImageSet(frames, shifts=[(0, 0), (1.5, -2), (np.nan, 3)])
+    assert image_set.shifts.dtype == np.float64
+    np.testing.assert_array_equal(image_set.shifts, [(0, 0), (1.5, -2), (np.nan, np.nan)])
+    assert image_set.shifts_source == "given"
+    # detector pixel (y, x) is at (y + dy - 2, x + dx - 3) of the part
+    np.testing.assert_array_equal(image_set.part(slice(2, 6), slice(3, None)).shifts[:2], [(-2, -3), (-0.5, -5)])
+    np.testing.assert_array_equal(image_set.part(slice(None), slice(None)).shifts, image_set.shifts)
+    np.testing.assert_array_equal(image_set.without(np.zeros((8, 9), bool)).shifts, image_set.shifts)
+    assert ImageSet(frames).part(slice(2, 6), slice(3, 5)).shifts is None
+
+
+@pytest.mark.parametrize(
+    ("shifts", "message"),
+    [
+        ([(0, 0), (1, 1)], r"shifts has shape \(2, 2\) for 3 frames"),
+        ([0, 1, 2], r"shifts has shape \(3,\) for 3 frames"),
+        ("left", "shifts is 'left'; give dy and dx"),
+        ([(0, 0), (np.inf, 1), (2, 2)], "shifts holds infinite values"),
+    ],
+)
+def test_shifts_that_will_not_do(shifts, message):
+    with pytest.raises(ValueError, match=message):
+        ImageSet(np.arange(3 * 8 * 9.0).reshape(3, 8, 9), shifts=shifts)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from glue_cleanset import CleanSettings, clean_image_set, overrule
+from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 
 SHAPE = (48, 60)
@@ -25,18 +26,23 @@ def check_whole(frames, result):
     np.testing.assert_allclose(result.summary["percent"], 100 * rejected.mean(axis=(1, 2)))
     assert np.array_equal(result.rejection_count, rejected.sum(axis=0))
     assert np.array_equal(result.rejection_map > 0, rejected.any(axis=0))
-    assert np.array_equal(result.event_pixels, np.flatnonzero(rejected))
     labels = result.event_labels()
-    assert np.array_equal(labels > 0, rejected)
+    kept = np.isin(labels, result.events["event"][result.events["kept"]])
+    assert np.array_equal(result.event_pixels, np.flatnonzero(rejected | kept))
+    assert np.array_equal(labels > 0, rejected | kept)
+    assert not (rejected & kept).any()
+    assert np.array_equal(result.kind_map > 0, (rejected | kept).any(axis=0))
     assert len(set(result.events["event"])) == len(result.events)
     numbers, pixels = np.unique(labels[labels > 0], return_counts=True)
     assert np.array_equal(result.events["event"], numbers)
     assert np.array_equal(result.events["pixels"], pixels)
     for row in result.events:
         assert labels[row["frame"] - 1, int(row["y_peak"]), int(row["x_peak"])] == row["event"]
-    assert np.array_equal(
-        result.summary["events"], [np.count_nonzero(result.events["frame"] == i) for i in range(1, n + 1)]
-    )
+    left = result.events["frame"][~result.events["kept"]]
+    assert np.array_equal(result.summary["events"], [np.count_nonzero(left == i) for i in range(1, n + 1)])
+    for kind in KINDS:
+        counts = np.bincount(result.events["frame"][result.events["kind"] == kind], minlength=n + 1)[1:]
+        assert np.array_equal(result.summary[kind.replace(" ", "_")], counts)
 
 
 def test_a_restored_event_is_back_bit_for_bit_and_gone_from_all_tables():
@@ -56,6 +62,27 @@ def test_a_restored_event_is_back_bit_for_bit_and_gone_from_all_tables():
     assert again.overrules == (f"{event.sum()} pixels restored".replace("1 pixels", "1 pixel"),)
     # and nothing of the first was changed
     check_whole(frames, result)
+
+
+def test_an_object_is_kept_and_repaired_by_hand():
+    frames = simulate_set(6, (200, 220), seed=2, mover=True, star_density=1e-3).frames
+    result = clean_image_set(frames)
+    number = result.tracks["track"][0]
+    own = np.isin(result.event_labels(), result.events["event"][result.events["track"] == number])
+    assert own.any()
+    repaired = overrule(result, frames, reject=own)
+    check_whole(frames, repaired)
+    assert repaired.rejected[own].all()
+    rows = repaired.events[repaired.events["track"] == number]
+    assert set(rows["kind"]) == {"moving object"}
+    assert not rows["kept"].any()
+    assert np.array_equal(rows["event"], result.events["event"][result.events["track"] == number])
+    again = overrule(repaired, frames, keep=own)
+    check_whole(frames, again)
+    for part in ("cleaned", "rejected", "rejection_map", "rejection_count", "peak_significance", "kind_map"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(result, part))
+    assert np.array_equal(again.event_labels(), result.event_labels())
+    assert again.overrules == (f"{own.sum()} pixels rejected by hand", f"{own.sum()} pixels kept")
 
 
 def test_what_is_rejected_by_hand_is_repaired_by_the_same_method():
@@ -183,6 +210,14 @@ class Overrules(RuleBasedStateMachine):
         self.result = overrule(self.result, self.frames, restore=some)
         self.flags &= ~some
 
+    @rule(seed=st.integers(0, 99), share=st.sampled_from([0.1, 0.6, 1.0]))
+    def keep(self, seed, share):
+        some = np.random.default_rng(seed).random(self.frames.shape) < share
+        before = self.result.event_labels() > 0
+        self.result = overrule(self.result, self.frames, keep=some)
+        assert np.array_equal(self.result.event_labels() > 0, before)
+        self.flags &= ~some
+
     @rule(seed=st.integers(0, 99), share=st.sampled_from([0.001, 0.05]))
     def reject(self, seed, share):
         some = np.random.default_rng(seed).random(self.frames.shape) < share
@@ -196,7 +231,9 @@ class Overrules(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "first"):
-            at_once = overrule(self.first, self.frames, restore=~self.flags, reject=self.flags)
+            events = self.result.event_labels() > 0
+            at_once = overrule(self.first, self.frames, keep=events & ~self.flags, reject=events)
+            at_once = overrule(at_once, self.frames, restore=~events)
             # (where no frame survives, the neighbours of that moment were taken)
             survives = (np.isfinite(self.frames) & ~self.flags).any(axis=0)
             np.testing.assert_array_equal(at_once.cleaned[:, survives], self.result.cleaned[:, survives])

@@ -240,3 +240,14 @@ def test_kinds_change_nothing_else():
 def test_what_cannot_be_simulated(given, message):
     with pytest.raises(ValueError, match=message):
         simulate_set(3, (40, 40), **given)
+
+
+def test_which_stars_vary():
+    given = {"seed": 2, "star_density": 3e-3, "spread": 0, "variable": 1.0, "variable_every": 3, **NOTHING}
+    simulated = simulate_set(12, (100, 100), **given)
+    np.testing.assert_array_equal(simulated.variable_stars, np.arange(0, len(simulated.stars), 3))
+    scatter = simulated.frames.std(axis=0) / np.median(simulated.sigma, axis=0)
+    y, x = np.rint(simulated.stars[:, :2]).astype(int).T
+    varying = np.isin(np.arange(len(simulated.stars)), simulated.variable_stars)
+    assert np.median(scatter[y[varying], x[varying]]) > 3
+    assert np.median(scatter[y[~varying], x[~varying]]) < 1.5

@@ -57,4 +57,7 @@ def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3),
         ),
         settings=settings,
         overrules=(),
+        kind_map=None,
+        tracks=None,
+        hot_pixels=None,
     )

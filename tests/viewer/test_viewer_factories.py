@@ -387,3 +387,18 @@ def test_all_of_it_without_qt(night, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:-1] == ["3", "3"]
     assert "choosing files needs glue-qt and a Qt binding" in done.stdout.splitlines()[-1]
+
+
+def test_dates_and_shifts_of_the_frames_are_known_to_the_cleaning(tmp_path):
+    for i, frame in enumerate(make_frames()):
+        cards = {"DATE-OBS": f"2026-01-01T2{i // 2}:{30 * (i % 2):02d}:00", "LTV1": 2.0 * i, "LTV2": -1.0 * i}
+        fits.writeto(tmp_path / f"f{i}.fits", frame, header(i, **cards))
+    cube = load_data(str(tmp_path), factory=factories.image_set)
+    image_set = image_set_from_cube(cube, "image")
+    steps = np.arange(5.0)
+    np.testing.assert_allclose(image_set.times, 0.5 * steps + 10 * (steps + 1) / 7200)
+    np.testing.assert_array_equal(image_set.shifts, np.column_stack([-steps, 2 * steps]))
+    assert image_set.shifts_source == "headers"
+    turned = image_set_from_cube(cube, "image", axis=1)
+    assert turned.times is None
+    assert turned.shifts is None

@@ -366,6 +366,10 @@ class _Together:
         # the others adjust their limits to their own shape; that must not come back to the leader
         if self.busy or leader not in self.viewers:
             return
+        if leader.toolbar.tools[OverlapTool.tool_id].legend.making_room:
+            # that is no wish of a person: it is fitted to the others, when it has its new shape
+            QtCore.QTimer.singleShot(0, lambda: self._fit(leader))
+            return
         self.busy = True
         try:
             for viewer in self.viewers:
@@ -374,10 +378,26 @@ class _Together:
                 if viewer.state.reference_data is leader.state.reference_data:
                     viewer.state.slices = leader.state.slices
                 with delay_callback(viewer.state, *LIMITS):
-                    for name in LIMITS:
-                        setattr(viewer.state, name, getattr(leader.state, name))
+                    for name, value in zip(LIMITS, _limits_for(viewer, leader.state), strict=True):
+                        setattr(viewer.state, name, value)
         finally:
             self.busy = False
+
+    def _fit(self, viewer):
+        others = [one for one in self.viewers if one is not viewer]
+        if others and len(others) < len(self.viewers):
+            self._follow(others[0])
+
+
+def _limits_for(viewer, state):
+    """What shows the same columns of pixels as a state does, with as many rows as there is room for: an image beside a
+    wide legend is narrower than the others."""
+    limits = [getattr(state, name) for name in LIMITS]
+    if viewer.state.aspect == "equal":
+        x_min, x_max, y_min, y_max = limits
+        half = abs(x_max - x_min) / 2 * viewer.axes_ratio * np.sign(y_max - y_min)
+        limits[2:] = (y_min + y_max) / 2 - half, (y_min + y_max) / 2 + half
+    return limits
 
 
 class _Returning(HubListener):

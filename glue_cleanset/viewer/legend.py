@@ -82,12 +82,15 @@ class FrameLegend(HubListener):
         Of the frames that it tells.
     kinds : tuple of str
         Those that it tells, from the top.
+    making_room : bool
+        Whether the limits of the viewer change for its sake just now.
     """
 
     def __init__(self, viewer):
         self.viewer = viewer
         self.axes = self.n_frames = self._shown = None
         self.kinds = ()
+        self.making_room = False
         self._layers = []
         viewer.state.add_callback("layers", self._follow_layers)
         viewer.session.hub.subscribe(self, SettingsChangeMessage, handler=self._color)
@@ -128,9 +131,13 @@ class FrameLegend(HubListener):
             self._draw(layer)
         left, right, bottom, top = self.viewer.axes.resizer.margins
         if self.width != before:
-            self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
-            self.viewer.axes.resizer.on_resize(None)
-            self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            self.making_room = True
+            try:
+                self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
+                self.viewer.axes.resizer.on_resize(None)
+                self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            finally:
+                self.making_room = False
         self.viewer.redraw()
 
     def _follow_layers(self, *_):

@@ -97,8 +97,11 @@ def walk(application, directory, docs):
         viewer.state.reset_limits()
     if attached.tracks is not None:
         on_map.toolbar.actions[KindsTool.tool_id].trigger()
-        original.state.slices = (attached.shape[0] // 2, 0, 0)
+        look_at(original, attached, 100)
+        table = next(viewer for viewer in application.viewers[-1] if getattr(viewer, "data", None) is attached.tracks)
+        table.cleanset_tracks.choose(1)
         take(application, docs / "kinds.png", LEFT)
+        browser.leave()
         on_map.toolbar.actions[KindsTool.tool_id].trigger()
         original.state.slices = (0, 0, 0)
     for viewer in viewers:
@@ -130,9 +133,10 @@ def walk(application, directory, docs):
 
 def compare(application, attached, docs):
     """A moving object as it is, cleaned, and cleaned by a plain rejection, which is undone afterwards."""
+    import numpy as np
     from glue_qt.viewers.image import ImageViewer
 
-    from glue_cleanset.qt.review import show_limits
+    from glue_cleanset.qt.review import SKY_MARGINS
     from glue_cleanset.qt.tools import TracksTool
     from glue_cleanset.viewer.attach import find_attached
 
@@ -142,12 +146,10 @@ def compare(application, attached, docs):
     plain = find_attached(application.data_collection)[-1]
     application.new_tab()
     area = application.current_tab.viewport()
-    frame = attached.shape[0] // 2
-    y, x = attached.track_positions[0, frame]
     height = 360
     for place, (attribute, title) in enumerate(
         (
-            (attached.source, f"Frame {frame + 1}"),
+            (attached.source, "One of the frames"),
             (attached.cleaned, "Cleaned: the minor planet stays"),
             (plain.cleaned, "Plain rejection: it is gone"),
         )
@@ -155,18 +157,30 @@ def compare(application, attached, docs):
         viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
         layer = viewer.state.layers[0]
         layer.attribute, layer.alpha, layer.percentile = attribute, 1.0, "Custom"
-        layer.v_min, layer.v_max = show_limits(attached.cube, attached.source)
+        layer.v_min, layer.v_max = np.percentile(attached.cube[attached.source], [1, 98])
         viewer.parent().setGeometry(place * area.width() // 3, 0, area.width() // 3, height)
         viewer.state.title = title
-        viewer.state.slices = (frame, 0, 0)
+        viewer.state.x_axislabel = viewer.state.y_axislabel = ""
+        viewer.axes.resizer.margins = SKY_MARGINS
         viewer.axes.resizer.on_resize(None)
-        viewer.state.x_min, viewer.state.x_max = x - 40, x + 40
-        viewer.state.y_min, viewer.state.y_max = y - 30, y + 30
+        look_at(viewer, attached, 25)
         take(viewer, docs / "kept.png")  # until all is drawn
         viewer.toolbar.actions[TracksTool.tool_id].trigger()
     take(area, docs / "kept.png", height=height)
     application.close_tab(application.tab_count - 1, warn=False)
     application.undo()
+
+
+def look_at(viewer, attached, reach):
+    """Show the first moving object in the middle of its way, and so many pixels on both sides of it."""
+    from echo import delay_callback
+
+    frame = attached.shape[0] // 2
+    y, x = attached.track_positions[0, frame]
+    viewer.state.slices = (frame, 0, 0)
+    with delay_callback(viewer.state, "x_min", "x_max", "y_min", "y_max"):
+        viewer.state.x_min, viewer.state.x_max = x - reach, x + reach
+        viewer.state.y_min, viewer.state.y_max = y - 0.8 * reach, y + 0.8 * reach
 
 
 def open_dialog(application):

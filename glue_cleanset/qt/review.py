@@ -34,7 +34,7 @@ PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
 PLOT_COLOR = "#3b8ec8"  # seen on light and on dark
 MANY_FRAMES = 60  # whose markers would touch each other
 # of the width, without and with tracks: the events have the most columns
-LOWER_WIDTHS = {3: (9, 6, 5), 4: (10, 5, 5, 5)}
+LOWER_WIDTHS = {3: (9, 6, 5), 4: (21, 10, 10, 10)}
 # what tells an event or an object from another is seen without scrolling
 EVENT_COLUMNS = ("event", ORDER, "frame", "kind", "pixels", "peak", "polarity", "x", "y")
 TRACK_COLUMNS = ("track", "rate", "position angle", "sky rate", "sky position angle", "frames", ORDER)

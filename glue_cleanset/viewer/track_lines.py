@@ -15,9 +15,9 @@ from .colors import kind_color
 
 __all__ = ["TrackPart", "clear_tracks", "draw_tracks", "find_tracks", "outside_circle"]
 
-RADIUS = 5.5  # of the circle [points]
+RADIUS, AROUND = 5.5, 5  # of the circle at least [points], and [pixels of the image]: the object is seen in it
 FONT_SIZE = 9
-BESIDE = 12  # the middle of the number from that of the circle [points]
+BESIDE = 6.5  # the middle of the number from the circle [points]
 # the ring of the current event is between them
 LINES, NUMBERS = 9_000, 11_000
 
@@ -137,6 +137,11 @@ class _Track:
         here = self.path[int(self.state.slices[self.frame_axis])]
         return here if np.isfinite(here).all() else None
 
+    def radius(self, axes):
+        """Of the circle [points] at the present zoom."""
+        (x0, _), (x1, _) = axes.transData.transform([(0, 0), (1, 0)])
+        return max(RADIUS, AROUND * abs(x1 - x0) * 72 / axes.figure.dpi)
+
 
 class TrackPart:
     """What is drawn of a track."""
@@ -164,7 +169,7 @@ class _Path(TrackPart, Line2D):
         if place is not None:
             transform = self.axes.transData
             points, center = transform.transform(path), transform.transform(place)
-            path = outside_circle(points, center, renderer.points_to_pixels(RADIUS))
+            path = outside_circle(points, center, renderer.points_to_pixels(self.track.radius(self.axes)))
             path = transform.inverted().transform(path)
         self.set_data(*path.T)
         super().draw(renderer)
@@ -172,13 +177,14 @@ class _Path(TrackPart, Line2D):
 
 class _Place(TrackPart, Line2D):
     def __init__(self, track):
-        super().__init__(track, [], [], marker="o", markersize=2 * RADIUS, markerfacecolor="none", linestyle="none")
+        super().__init__(track, [], [], marker="o", markerfacecolor="none", linestyle="none")
         self.set_path_effects([withStroke(linewidth=2.4, foreground="black", alpha=0.6)])
 
     def draw(self, renderer):
         place = self.track.place()
         if place is not None:
             self.set_data(*place[:, np.newaxis])
+            self.set_markersize(2 * self.track.radius(self.axes))
             super().draw(renderer)
 
 
@@ -199,7 +205,8 @@ class _Number(TrackPart, Annotation):
         # across the way, above it
         right, up = np.diff(self.axes.transData.transform(inside[[0, -1]]), axis=0)[0]
         across = np.array([-up, right]) if right > 0 else np.array([up, -right])
-        self.set_position(BESIDE * across / max(np.hypot(right, up), 1e-9))
+        away = BESIDE + self.track.radius(self.axes)
+        self.set_position(away * across / max(np.hypot(right, up), 1e-9))
         super().draw(renderer)
 
 

@@ -82,15 +82,17 @@ def test_the_circle_follows_the_frame(app, attached):
 
 def test_the_object_itself_is_not_covered(app, attached):
     viewer = show(app, attached.cube)
-    viewer.state.slices = (2, 0, 0)
     draw_tracks(viewer, app.data_collection)
-    for width in (16, 4):
-        viewer.state.x_min, viewer.state.x_max = 8 - width / 2, 8 + width / 2
+    for width in (400, 16, 4):
+        viewer.state.x_min, viewer.state.x_max = 12 - width / 2, 12 + width / 2
         viewer.figure.canvas.draw()
         x, y = parts(viewer, "_Path")[1].get_data()
-        pixels = viewer.axes.transData.transform(np.transpose([x, y]))
-        away = np.linalg.norm(pixels - viewer.axes.transData.transform((8.0, 6.0)), axis=1)
-        least = 5.5 * viewer.figure.dpi / 72
+        to_screen = viewer.axes.transData.transform
+        away = np.linalg.norm(to_screen(np.transpose([x, y])) - to_screen((12.0, 3.0)), axis=1)
+        # five pixels of the image, and not less than can be seen
+        least = max(to_screen((5, 0))[0] - to_screen((0, 0))[0], 5.5 * viewer.figure.dpi / 72)
+        radius = parts(viewer, "_Place")[1].get_markersize() / 2 * viewer.figure.dpi / 72
+        assert radius == pytest.approx(least)
         assert np.nanmin(away) == pytest.approx(least, rel=1e-3)
 
 

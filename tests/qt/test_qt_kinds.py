@@ -311,3 +311,29 @@ def test_a_session_shows_the_kind_alone(application, attached, viewers, table, t
     assert back.toolbar.actions[ShowKindTool.tool_id].text() == "trail"
     again.close()
     turn()
+
+
+def test_the_legend_of_the_kinds_moves_no_other_view(viewers, turn):
+    def limits(viewer):
+        return [getattr(viewer.state, name) for name in ("x_min", "x_max", "y_min", "y_max")]
+
+    original, _, on_map = viewers
+    original.state.x_min, original.state.x_max = 10, 30
+    turn()
+    before = limits(original), limits(on_map)
+    on_map.toolbar.actions[KindsTool.tool_id].trigger()
+    turn()
+    turn()
+    assert limits(original) == before[0]
+    # the map is narrower, and shows the same columns
+    assert limits(on_map)[:2] == limits(original)[:2]
+    assert limits(on_map)[3] - limits(on_map)[2] > 1.1 * (before[1][3] - before[1][2])
+    # what is moved there is moved in the others, to and fro
+    on_map.state.x_min, on_map.state.x_max = 20, 30
+    turn()
+    assert limits(original)[:2] == limits(on_map)[:2]
+    on_map.toolbar.actions[KindsTool.tool_id].trigger()
+    turn()
+    turn()
+    assert limits(on_map) == pytest.approx(limits(original), abs=0.5)
+    np.testing.assert_allclose(np.mean(limits(original)[2:]), np.mean(before[0][2:]), atol=0.5)

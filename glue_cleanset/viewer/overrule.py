@@ -8,7 +8,7 @@ from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
 from ..core.settings import KINDS
-from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
+from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links, rounded
 from .links import link_parts
 from .regions import selected_pixels, subset_states
 from .sparse import SparseCategoricalComponent, bits_of, pack_mask, pack_pixels, unpack_mask
@@ -371,7 +371,7 @@ class Overrule(Command):
                 edit(attached.map, attached.column("map", label), 0, everywhere, image.reshape(-1))
         if attached.frames is not None:
             for name in ("events", "pixels", "percent", *KINDS):
-                column = np.asarray(change.summary[name.replace(" ", "_")])
+                column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
         self._old_events, self._new_events, self._columns = attached.events, None, {}

@@ -403,7 +403,7 @@ def test_a_rejected_pixel_is_told_with_its_kind(app, attached, result):
     assert "), track 1, rejected by hand, replaced by " in told
 
 
-@pytest.mark.parametrize("outputs", [("event",), ("event", "map"), ("rejected",), ("cleaned",)])
+@pytest.mark.parametrize("outputs", [("event",), ("event", "map"), ("rejected",), ("cleaned",), ("frames",)])
 def test_a_kept_pixel_is_known_from_whatever_was_attached(app, stars, result, outputs):
     attached = attach(app, stars, result=result, outputs=outputs)
     y, x, frame = peak(result, int(np.flatnonzero(result.events["track"] == 1)[0]))

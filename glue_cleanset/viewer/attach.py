@@ -29,6 +29,7 @@ __all__ = [
     "map_images",
     "remove_data",
     "remove_links",
+    "rounded",
 ]
 
 # what can be attached -> in the words the dialog shows
@@ -444,7 +445,7 @@ def _table_data(label, table):
             values = np.array(column)
             values = values.astype(np.uint8) if values.dtype == bool else values  # glue makes eight bytes of a bool
             # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
-            values = np.round(values, 6) if name in ("ra", "dec") else _rounded(values)
+            values = np.round(values, 6) if name in ("ra", "dec") else rounded(values)
             component = SparseComponent(values, units="" if column.unit is None else str(column.unit), own=True)
         data.add_component(component, name.replace("_", " "))
     if "frame" in table.colnames:
@@ -453,7 +454,7 @@ def _table_data(label, table):
     return data
 
 
-def _rounded(values, digits=6):
+def rounded(values, digits=6):
     """Floats to so many significant digits: glue's tables show every digit there is, and cut the number off."""
     if values.dtype.kind != "f":
         return values

@@ -8,7 +8,7 @@ from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
 from ..core.settings import KINDS
-from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
+from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links, rounded
 from .links import link_parts
 from .regions import selected_pixels, subset_states
 from .sparse import SparseCategoricalComponent, bits_of, pack_mask, pack_pixels, unpack_mask
@@ -277,11 +277,15 @@ def _events_by_peaks(attached, rejected):
 
 
 def _facts(attached, called):
-    """What is known of the events, and of some what they are `called`; None where nothing is."""
-    columns = {name: attached.column("events", name) for name in ("event", "kind", "confidence", "track")}
-    if any(cid is None for cid in columns.values()):
+    """What is known of the events, and of some what they are `called`; None where there is no table of them."""
+    number = attached.column("events", "event")
+    if number is None:
         return None
-    facts = Table({name: np.array(attached.events.get_data(cid)) for name, cid in columns.items()})
+    facts = Table({"event": np.array(attached.events.get_data(number))})
+    # an older session has no kinds
+    for name, blank in (("kind", "other"), ("confidence", 0.0), ("track", 0)):
+        column = attached.column("events", name)
+        facts[name] = blank if column is None else np.array(attached.events.get_data(column))
     if called is not None:
         numbers, kind = called
         rows = np.isin(facts["event"], numbers)
@@ -367,7 +371,7 @@ class Overrule(Command):
                 edit(attached.map, attached.column("map", label), 0, everywhere, image.reshape(-1))
         if attached.frames is not None:
             for name in ("events", "pixels", "percent", *KINDS):
-                column = np.asarray(change.summary[name.replace(" ", "_")])
+                column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
         self._old_events, self._new_events, self._columns = attached.events, None, {}
@@ -557,7 +561,7 @@ def _object_pixels(attached, track):
     return np.isin(attached.values(attached.event), mine)
 
 
-def do_overrule(session, attached, about="", **words):
+def do_overrule(session, attached, about="", **said):
     """Work out what a person says, and do it as one step.
 
     Parameters
@@ -566,7 +570,7 @@ def do_overrule(session, attached, about="", **words):
     attached : Attached
     about : str, optional
         What is overruled, in words.
-    **words
+    **said
         As for `plan_overrule`.
 
     Returns
@@ -578,9 +582,9 @@ def do_overrule(session, attached, about="", **words):
     ValueError
         Where it changes nothing.
     """
-    change = plan_overrule(attached, **words)
+    change = plan_overrule(attached, **said)
     pixels = change.describe()
-    if not pixels and "called" not in words:
+    if not pixels and "called" not in said:
         raise ValueError("What is selected holds only pixels that are masked or no numbers; they are never rejected.")
     command = Overrule(attached=attached, change=change, words=": ".join(filter(None, [about, pixels])))
     # what cannot be done is told before it stands among what can be undone

@@ -211,7 +211,7 @@ class Tracer:
             return (cleaned != source) & ~(np.isnan(cleaned) & np.isnan(source))
         from ..core.inspect import preview
 
-        return preview(self._image_set, self.model, self.settings, (y, y + 1), (x, x + 1))[:, 0, 0]
+        return preview(self._image_set, self.model, self.settings, (y, y + 1), (x, x + 1))[:, 0, 0] & ~kept
 
     def _tell(self, event):
         """What the table of events tells of the event in each frame, by its column; None = nothing."""
@@ -220,7 +220,9 @@ class Tracer:
         number = self.attached.column("events", "event")
         if event is None or number is None:
             return told
-        frames, rows = np.nonzero(event[:, None] == self.attached.events.get_data(number))
+        frames = np.flatnonzero(event)
+        which, rows = np.nonzero(event[frames, None] == self.attached.events.get_data(number))
+        frames = frames[which]
         for name, blank in blanks.items():
             column = self.attached.column("events", name)
             if column is not None:

@@ -105,6 +105,7 @@ def test_a_corrected_kind_is_seen_everywhere_and_undone(app, attached, result):
     numbers = numbers_of(result, "hot pixel")[:2]
     rows = np.isin(result.events["event"], numbers)
     before = {cid.label: np.array(attached.events[cid]) for cid in attached.events.main_components}
+    frames_before = {cid.label: np.array(attached.frames[cid]) for cid in attached.frames.main_components}
     command = set_kind(app.session, attached, numbers, "cosmic ray")
     assert command.label == "2 events called 'cosmic ray' by hand"
     assert attached.record["overrules"] == attached.map.meta["overrules"] == [command.label]
@@ -123,6 +124,9 @@ def test_a_corrected_kind_is_seen_everywhere_and_undone(app, attached, result):
     np.testing.assert_array_equal(attached.frames["cosmic ray"], result.summary["cosmic_ray"] + moved)
     np.testing.assert_array_equal(attached.frames["hot pixel"], result.summary["hot_pixel"] - moved)
     # nothing else
+    for cid in attached.frames.main_components:
+        if cid.label not in ("cosmic ray", "hot pixel"):
+            np.testing.assert_array_equal(attached.frames[cid], frames_before[cid.label])
     np.testing.assert_array_equal(attached.values(attached.rejected), result.rejected)
     np.testing.assert_array_equal(attached.values(attached.cleaned), result.cleaned)
     np.testing.assert_array_equal(attached.values(attached.event), result.event_labels())
@@ -399,7 +403,7 @@ def test_a_rejected_pixel_is_told_with_its_kind(app, attached, result):
     assert "), track 1, rejected by hand, replaced by " in told
 
 
-@pytest.mark.parametrize("outputs", [("event",), ("event", "map"), ("rejected",), ("cleaned",)])
+@pytest.mark.parametrize("outputs", [("event",), ("event", "map"), ("rejected",), ("cleaned",), ("frames",)])
 def test_a_kept_pixel_is_known_from_whatever_was_attached(app, stars, result, outputs):
     attached = attach(app, stars, result=result, outputs=outputs)
     y, x, frame = peak(result, int(np.flatnonzero(result.events["track"] == 1)[0]))

@@ -130,7 +130,7 @@ def find_trails(detector, outliers, psf_fwhm=None):
             line = search.strongest(i)
             if line is not None:
                 trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
-                search.forget(i, *((line, 0) if trail is None else (trail.line, 1.5 * trail.width)))
+                search.forget(i, *((line, search.size) if trail is None else (trail.line, 1.5 * trail.width)))
                 doubts[i] += trail is None
                 found[i] += [] if trail is None else [trail]
             more[i] = line is not None and len(found[i]) < _MOST_TRAILS
@@ -485,7 +485,7 @@ def _stand_out(strip, line, spread):
     light = sums[:, middle] / structure
     # some stars or hits on a line are no trail, a blinking light is
     steady = np.clip(light, -3, 3).sum() / np.sqrt(len(light)) > _STEADY
-    steady &= np.percentile(light, 100 * (1 - _LIT)) > 0.4 * light.mean()
+    steady &= np.percentile(light, 100 * (1 - _LIT)) > 0.7 * light.mean()
     total = float(totals[middle] / structure)
     enough = _SIGNIFICANT if structure * noise < 2 * plain else _IN_STRUCTURE
     return total if steady and total > enough else 0.0

@@ -17,6 +17,8 @@ __all__ = ["MovingObjects", "find_tracks"]
 
 _LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels together
 _WORST = 3.0  # reduced chi^2 of its form
+# the same where its own light hides it
+_LEAST_HIDDEN, _WORST_HIDDEN = 5.0, 6.0
 _WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
 _RATES = 0.45, 60.0  # [pixels per step]
 _RESTLESS = 1.8, 2.0  # factor of the variance around what moves slowly; more is needed where few frames tell it
@@ -148,6 +150,7 @@ def _find_points(detector, outliers, events, numbers, psf):
     n, ny, nx = outliers.rejected.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
+    hidden = _LEAST_HIDDEN, _WORST_HIDDEN, _WRONG
     restless = _RESTLESS[0] + _RESTLESS[1] / (n - 2) ** 2
     # half a pixel away from the centre of a pixel its neighbours differ most
     eight = np.mgrid[-1:2, -1:2] + 0.5 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[:, :, None, None]
@@ -166,9 +169,9 @@ def _find_points(detector, outliers, events, numbers, psf):
         found.append(points[:, :count])
         places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
         for y, x in places.T:
-            points = np.empty((6, n))
+            points = np.empty((6, 3 * n))
             z, variance, corner = _box(detector, y, x, 4 + 2 * half)
-            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, limits, points)
+            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
             found.append(points[:, :count])
 
     rows.work(look)

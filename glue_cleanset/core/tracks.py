@@ -33,6 +33,7 @@ _WELL = 1.15  # reduced chi^2 of an object that needs no trail
 _CHANCE = 0.003  # lines of points that chance may give, of a set
 _LOST = 0.2  # share of the frames that may miss it where it should be seen
 _REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
+_CHANCE_FIRST = 100.0  # the same of lines that are looked at in the other frames before they count
 _STEPS = 10
 _WIDE = 1.7  # FWHM; how far from its centre an object is fitted
 _OFF = 0.15  # pixels by which its place may be wrong in a frame
@@ -230,11 +231,12 @@ def _find_objects(detector, points, psf, t):
     # how many such lines the pairs that there are would give by chance
     others = np.array([lgamma(n - 1) - lgamma(k - 1) - lgamma(n - k + 1) for k in range(2, n + 1)])
     chance = chance + np.log(max(pairs, 1)) + others[held - 2]
+    lone = np.log(np.clip(12 * y.size / (n * ny * nx), 1e-9, 1))  # the place is known to 2 pixels
     used = np.zeros(y.size, bool)
     objects = []
     failed = np.empty((0, n), np.int32)
     for k in np.lexsort((chance, -held)):
-        if chance[k] > np.log(_CHANCE):
+        if chance[k] > np.log(_CHANCE if held[k] < n / 2 else _CHANCE_FIRST):
             continue
         mine = members[k][members[k] >= 0]
         # most of its points belong to an object, or to lines that came to nothing
@@ -244,8 +246,13 @@ def _find_objects(detector, points, psf, t):
         here = when[frame[mine]]
         line = np.polyfit(t[here], np.column_stack([y[mine], x[mine]]), 1)
         start = np.array([*line[1], *line[0], np.median(flux[mine])])
+        # stars that vary are found time and again where they are
+        if np.hypot(*line[0]) < 0.7 * _RATES[0]:
+            continue
         one = _confirm(detector, psf, t, start, streak[mine].sum() > 2)
-        if one is None:
+        # frames that show it though nothing was found there before count as well
+        extra = 0 if one is None else max(one.seen.sum() - held[k], 0)
+        if one is None or chance[k] + extra * lone > np.log(_CHANCE):
             failed = np.vstack([failed, members[k]])
             continue
         used[mine] = True

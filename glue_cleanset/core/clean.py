@@ -3,6 +3,7 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .overrule import apply, work_out
-from .pattern import HotPixels
+from .pattern import Pattern, hot_pixel_map
 from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
 
@@ -101,8 +102,8 @@ class CleanResult:
         ``peak_significance`` [sigma].
     track_positions : ndarray, (T, N, 2)
         y, x of each moving object in each frame.
-    hot_pixels : glue_cleanset.core.pattern.HotPixels or None
-        The hot and cold pixels in the frame of the detector; None where the frames are not shifted against each other,
+    pattern : glue_cleanset.core.pattern.Pattern or None
+        Where the events of the cleaning lie on the detector; None where the frames are not shifted against each other,
         or no pattern is seen.
     """
 
@@ -128,7 +129,12 @@ class CleanResult:
     kind_map: np.ndarray = field(repr=False, default=None)
     tracks: Table = field(repr=False, default=None)
     track_positions: np.ndarray = field(repr=False, default=None)
-    hot_pixels: HotPixels | None = field(repr=False, default=None)
+    pattern: Pattern | None = field(repr=False, default=None)
+
+    @cached_property
+    def hot_pixels(self):
+        """The hot and cold pixels in the frame of the detector: `glue_cleanset.core.pattern.HotPixels`, or None."""
+        return None if self.pattern is None else hot_pixel_map(self.pattern, self.rejected.shape)
 
     def event_labels(self):
         """The number of the event every pixel belongs to, kept ones included: (N, ny, nx) int32, 0 = none."""
@@ -206,7 +212,6 @@ def clean_image_set(
         copy = pool.submit(copy_frames, image_set)
         model = _compare_frames(image_set, settings)
         normalization, noise = model.normalization, model.noise
-        scales, offsets = normalization.scales, normalization.offsets
         report(0.1)
         detector = Detector(image_set, model, settings, progress=report)
         told, model = tell_kinds(detector, detector.find()), detector.model
@@ -222,7 +227,7 @@ def clean_image_set(
             values[np.searchsorted(rejected.index, told.light[0])] += told.light[1]
         cleaned.reshape(-1)[rejected.index] = values
     summary = summarize(
-        outliers, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch, told.remarks
+        outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
         cleaned=cleaned,
@@ -230,8 +235,8 @@ def clean_image_set(
         events=events,
         summary=summary,
         noise=noise,
-        scales=scales,
-        offsets=offsets,
+        scales=normalization.scales,
+        offsets=normalization.offsets,
         gradients=normalization.gradients,
         settings=settings,
         warnings=_warnings(summary, noise, normalization.alone),
@@ -239,10 +244,10 @@ def clean_image_set(
         event_numbers=numbers,
         model=model,
         mask=image_set.mask,
-        kind_map=map_kinds(outliers, events, numbers),
+        kind_map=map_kinds(outliers, events, numbers, told.kinds),
         tracks=told.tracks,
         track_positions=told.track_positions,
-        hot_pixels=told.hot_pixels,
+        pattern=told.pattern,
     )
     if protect is not None or reject is not None:
         known = result.event_pixels, result.event_numbers

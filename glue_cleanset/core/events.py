@@ -7,7 +7,7 @@ from astropy.table import Table
 from . import kernels
 from .settings import KINDS
 
-__all__ = ["FACTS", "find_events", "map_kinds", "summarize"]
+__all__ = ["FACTS", "find_events", "kind_codes", "map_kinds", "summarize"]
 
 # what is said of an event beyond what is measured
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
@@ -91,16 +91,17 @@ def _join_groups(number, group, frame, some):
     return left.size
 
 
-def map_kinds(outliers, events, numbers):
+def map_kinds(outliers, events, numbers, kinds):
     """Of the most significant event at each pixel, kept ones included, 1 + the place of its kind in `KINDS`.
 
     Parameters
     ----------
     outliers : Outliers
     events : astropy.table.Table
-        With their kinds.
     numbers : ndarray, (K,), int
         The event of each pixel of ``outliers.index``.
+    kinds : ndarray, (E,), int
+        The place of the kind of each event in `KINDS`, see `kind_codes`.
 
     Returns
     -------
@@ -109,7 +110,7 @@ def map_kinds(outliers, events, numbers):
     """
     frame, column = np.divmod(outliers.index, outliers.rejection_map.size)
     codes = np.zeros(np.max(numbers, initial=0) + 1, np.uint8)
-    codes[events["event"]] = _kind_codes(events) + 1
+    codes[events["event"]] = kinds + 1
     image = np.zeros(outliers.rejection_map.shape, np.uint8)
     flat = image.reshape(-1)
     most = ~outliers.kept & (outliers.rejection_map.reshape(-1)[column] == frame + 1)
@@ -121,7 +122,7 @@ def map_kinds(outliers, events, numbers):
     return image
 
 
-def _kind_codes(events):
+def kind_codes(events):
     """The place of the kind of each event in `KINDS`."""
     codes = np.zeros(len(events), np.uint8)
     for code, kind in enumerate(KINDS):
@@ -129,8 +130,8 @@ def _kind_codes(events):
     return codes
 
 
-def summarize(outliers, shape, events, names, scales, offsets, mismatch, remarks=None):
-    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `shape` as above."""
+def summarize(outliers, shape, events, kinds, names, normalization, mismatch, remarks=None):
+    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `shape` and `kinds` as above."""
     n, ny, nx = shape
     pixels = np.bincount(outliers.index[~outliers.kept] // (ny * nx), minlength=n)
     frame = np.asarray(events["frame"]) - 1
@@ -141,12 +142,12 @@ def summarize(outliers, shape, events, names, scales, offsets, mismatch, remarks
             "events": np.bincount(frame[~np.asarray(events["kept"])], minlength=n),
             "pixels": pixels,
             "percent": 100 * pixels / (ny * nx) * u.percent,
-            "scale": scales,
-            "offset": offsets * u.adu,
+            "scale": normalization.scales,
+            "offset": normalization.offsets * u.adu,
             "mismatch": 100 * mismatch * u.percent,
         }
     )
-    counts = np.bincount(frame * len(KINDS) + _kind_codes(events), minlength=n * len(KINDS)).reshape(n, -1)
+    counts = np.bincount(frame * len(KINDS) + kinds, minlength=n * len(KINDS)).reshape(n, -1)
     for kind, count in zip(KINDS, counts.T, strict=True):
         table[kind.replace(" ", "_")] = count
     table["remark"] = np.full(n, "") if remarks is None else np.array(remarks, dtype=str)

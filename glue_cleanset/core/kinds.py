@@ -1,6 +1,6 @@
 """What each event is, and what of it is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
@@ -10,7 +10,7 @@ from . import kernels_kinds
 from .detect import Outliers
 from .events import FACTS, find_events
 from .kernels_tracks import bright_peaks
-from .pattern import HotPixels, find_pattern, hot_pixel_map
+from .pattern import Pattern, find_pattern
 from .psf import find_psf
 from .settings import KINDS
 from .threads import at_once
@@ -47,13 +47,16 @@ class Told:
     events : astropy.table.Table
     numbers : ndarray, (K,), int32
         The event of each pixel of ``outliers.index``.
+    kinds : ndarray, (E,), int8
+        The place of the kind of each event in `KINDS`.
     tracks : astropy.table.Table
         One row per moving object.
     track_positions : ndarray, (T, N, 2)
         y, x of each in each frame.
     light : (ndarray, ndarray)
         Flat index and light [ADU] of moving objects in pixels that are rejected nevertheless.
-    hot_pixels : HotPixels or None
+    pattern : Pattern or None
+        With a likeness for the events that are called hot or cold pixels by it.
     remarks : list of str
         What is to be said of each frame; '' = nothing.
     """
@@ -61,10 +64,11 @@ class Told:
     outliers: Outliers
     events: Table
     numbers: np.ndarray
+    kinds: np.ndarray
     tracks: Table
     track_positions: np.ndarray
     light: tuple[np.ndarray, np.ndarray]
-    hot_pixels: HotPixels | None
+    pattern: Pattern | None
     remarks: list[str]
 
 
@@ -121,10 +125,11 @@ def tell_kinds(detector, outliers):
     n = len(image_set)
     whole = _Whole()
     tracks, positions = no_tracks(), np.zeros((0, n, 2))
-    light, hot_pixels, remarks = (np.zeros(0, np.int64), np.zeros(0)), None, [""] * n
+    light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
         events, numbers, _ = whole.find_events(outliers, image_set.shape)
-        return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+        codes = np.full(len(events), _CODES["other"], np.int8)
+        return Told(outliers, events, numbers, codes, tracks, positions, light, None, remarks)
 
     median = detector.surroundings[0]
     model = detector.model
@@ -156,7 +161,7 @@ def tell_kinds(detector, outliers):
     events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
-        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector & (pattern.likeness > 0.5))
+        pattern = replace(pattern, likeness=np.where(on_detector, pattern.likeness, 0))
     events["kept"] = np.array([kind in settings.keep for kind in KINDS])[codes]
     kept = np.asarray(events["kept"])[numbers - 1]
     if kept.any():
@@ -164,7 +169,7 @@ def tell_kinds(detector, outliers):
     if light[0].size:
         hit = np.isin(light[0], outliers.index[~kept])
         light = tuple(values[hit] for values in light)
-    return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+    return Told(outliers, events, numbers, codes, tracks, positions, light, pattern, remarks)
 
 
 def _flag(detector, outliers, flags, index):
@@ -291,7 +296,8 @@ def _find_bad_frames(detector, stars):
 def _tell(events, codes, detector, psf, pattern, bad):
     """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1."""
     codes, confidence = codes.copy(), np.ones(len(events))
-    sharp, error = _shapes(events, detector)
+    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
+    sharp, error = _shapes(events, detector, (codes < 0) & (likeness <= 0.5))
     # neighbours of the peak of a star hold at least this share of it
     star = _FLAT if psf is None else max(_FLAT, (psf.stamp[4:7, 4:7].sum() - psf.stamp[5, 5]) / psf.stamp[5, 5] / 8)
     with np.errstate(invalid="ignore"):
@@ -299,7 +305,6 @@ def _tell(events, codes, detector, psf, pattern, bad):
     pointed = np.nan_to_num(pointed, nan=0.5)
     dark = np.asarray(events["polarity"]) == "dark"
     in_bad = bad[np.asarray(events["frame"]) - 1]
-    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
 
     def tell(where, kind, sure):
         where = np.flatnonzero(where & (codes < 0))
@@ -315,13 +320,15 @@ def _tell(events, codes, detector, psf, pattern, bad):
     return codes, confidence
 
 
-def _shapes(events, detector):
-    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,)."""
+def _shapes(events, detector, wanted):
+    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,); NaN where
+    it is not wanted."""
     rows, median = detector.rows, detector.surroundings[0]
-    frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
+    wanted = np.flatnonzero(wanted)
+    frame, y, x = (np.asarray(events[name][wanted], np.int64) for name in ("frame", "y_peak", "x_peak"))
     order = np.argsort(y.astype(np.uint16), kind="stable")
     frame, y, x = frame[order] - 1, y[order], x[order]
-    sharp, error = np.full((2, len(events)), np.nan)
+    sharp, error = np.full((2, wanted.size), np.nan)
 
     def look(y0, y1):
         frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=1)
@@ -329,9 +336,9 @@ def _shapes(events, detector):
         kernels_kinds.event_shapes(frames, row0, row1, top, rows.exact, median, frame, y, x, first, last, sharp, error)
 
     rows.work(look)
-    back = np.empty_like(order)
-    back[order] = np.arange(order.size)
-    return sharp[back], error[back]
+    shapes = np.full((2, len(events)), np.nan)
+    shapes[:, wanted[order]] = sharp, error
+    return shapes
 
 
 def no_tracks():

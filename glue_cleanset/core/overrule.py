@@ -7,7 +7,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
-from .events import FACTS, find_events, map_kinds, summarize
+from .events import FACTS, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
 from .repair import REACH, copied_dtype, repaired_values
@@ -179,10 +179,8 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
     values[again.size :] = image_set.frames[np.unravel_index(changed[gone], shape)]
 
     numbers, found = _relabel(outliers, pixels, old_numbers, table, shape)
-    normalization = model.normalization
-    summary = summarize(
-        outliers, shape, found, image_set.names, normalization.scales, normalization.offsets, model.noise.mismatch
-    )
+    kinds = kind_codes(found)
+    summary = summarize(outliers, shape, found, kinds, image_set.names, model.normalization, model.noise.mismatch)
     return Overruled(
         changed[gone],
         changed[~gone],
@@ -192,7 +190,7 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
         found,
         summary,
         numbers,
-        map_kinds(outliers, found, numbers),
+        map_kinds(outliers, found, numbers, kinds),
         np.intersect1d(changed[gone], held, assume_unique=True),
     )
 

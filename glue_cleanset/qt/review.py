@@ -90,8 +90,12 @@ def _open_review(session, attached):
         viewer = _show(application, attached.map, (attached.map.id["rejected frame"],), (0, n_frames))
         show_rejected_frame(viewer.state.layers[0], attached)
         viewers.append(viewer)
-    tables = [data for data in (attached.events, attached.tracks, attached.frames) if data is not None]
-    lower = [application.new_data_viewer(TableViewer, data=data) for data in tables]
+    lower = []
+    for part in ("events", "tracks", "frames"):
+        if getattr(attached, part) is not None:
+            lower.append(application.new_data_viewer(TableViewer, data=getattr(attached, part)))
+            # the windows are narrow: what tells one from the other comes first
+            lower[-1].state.title = f"{part.capitalize()}{attached.suffix}: {cube.label}"
     if attached.frames is not None:
         lower.append(_plot(application, attached.frames))
     _arrange(lower, attached)

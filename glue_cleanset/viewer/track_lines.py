@@ -1,7 +1,6 @@
 """The tracks of moving objects, drawn over the image viewers that show their set."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -106,21 +105,21 @@ def outside_circle(points, center, radius):
     ndarray, (M, 2)
         Its pieces, rows of NaN between them.
     """
-    pieces = [np.full((1, 2), np.nan)]
-    for start, end in pairwise(points):
-        along, away = end - start, start - center
-        # |away + t along| = radius
-        a, b, c = along @ along, along @ away, away @ away - radius**2
-        inner = b * b - a * c
-        if not inner > 0 or a == 0:
-            spans = [(0.0, 1.0)] if not c < 0 else []
-        else:
-            enters, leaves = (-b - np.sqrt(inner)) / a, (-b + np.sqrt(inner)) / a
-            spans = [(0.0, min(enters, 1.0)), (max(leaves, 0.0), 1.0)]
-        for first, last in spans:
-            if first < last:
-                pieces += [start + np.outer([first, last], along), np.full((1, 2), np.nan)]
-    return np.concatenate(pieces)
+    starts, along = points[:-1], np.diff(points, axis=0)
+    away = starts - center
+    # |away + t along| = radius
+    a, b, c = (along**2).sum(axis=1), (along * away).sum(axis=1), (away**2).sum(axis=1) - radius**2
+    inner = b * b - a * c
+    crossed = (inner > 0) & (a > 0)
+    root, size = np.sqrt(np.where(crossed, inner, 0)), np.where(crossed, a, 1)
+    outside = np.where(c < 0, 0.0, 1.0)  # of a line without a length
+    enters = np.where(crossed, np.clip((-b - root) / size, 0, 1), outside)
+    leaves = np.where(crossed, np.clip((-b + root) / size, 0, 1), 1.0)
+    nothing = np.full(len(starts), np.nan)
+    spans = np.stack([0 * enters, enters, nothing, leaves, 1 + 0 * leaves, nothing], axis=1)
+    spans[enters <= 0, :2] = np.nan
+    spans[leaves >= 1, 3:5] = np.nan
+    return (starts[:, np.newaxis] + spans[:, :, np.newaxis] * along[:, np.newaxis]).reshape(-1, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ FONT_SIZE = 9
 BESIDE = 6.5  # the middle of the number from the circle [points]
 # the ring of the current event is between them
 LINES, NUMBERS = 9_000, 11_000
+CIRCLE = np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 49)])
 
 
 def find_tracks(viewer, collection):
@@ -176,14 +177,16 @@ class _Path(TrackPart, Line2D):
 
 class _Place(TrackPart, Line2D):
     def __init__(self, track):
-        super().__init__(track, [], [], marker="o", markerfacecolor="none", linestyle="none")
+        super().__init__(track, [], [], linewidth=1)
         self.set_path_effects([withStroke(linewidth=2.4, foreground="black", alpha=0.6)])
 
     def draw(self, renderer):
         place = self.track.place()
         if place is not None:
-            self.set_data(*place[:, np.newaxis])
-            self.set_markersize(2 * self.track.radius(self.axes))
+            transform, radius = self.axes.transData, renderer.points_to_pixels(self.track.radius(self.axes))
+            around = transform.transform(place) + radius * CIRCLE
+            # (the outline of a marker would be filled)
+            self.set_data(*transform.inverted().transform(around).T)
             super().draw(renderer)
 
 

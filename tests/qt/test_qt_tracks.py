@@ -47,7 +47,7 @@ def drawn(viewer):
 def circle(viewer):
     viewer.figure.canvas.draw()
     (place,) = [part for part in viewer.axes.get_children() if type(part).__name__ == "_Place"]
-    return tuple(np.ravel(place.get_data()))
+    return tuple(np.round(np.transpose(place.get_data())[1:].mean(axis=0), 6))
 
 
 def click(viewer, row, button=Qt.LeftButton):

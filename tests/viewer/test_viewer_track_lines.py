@@ -49,8 +49,8 @@ def drawn(viewer):
     for place in parts(viewer, "_Place").values():
         place.set_data([], [])
     viewer.figure.canvas.draw()
-    circles = {number: np.ravel(place.get_data()) for number, place in parts(viewer, "_Place").items()}
-    return {number: tuple(xy) for number, xy in circles.items() if xy.size}
+    circles = {number: np.transpose(place.get_data()) for number, place in parts(viewer, "_Place").items()}
+    return {number: tuple(np.round(xy[1:].mean(axis=0), 6)) for number, xy in circles.items() if xy.size}
 
 
 def test_the_way_through_all_frames(app, attached):
@@ -91,9 +91,17 @@ def test_the_object_itself_is_not_covered(app, attached):
         away = np.linalg.norm(to_screen(np.transpose([x, y])) - to_screen((12.0, 3.0)), axis=1)
         # five pixels of the image, and not less than can be seen
         least = max(to_screen((5, 0))[0] - to_screen((0, 0))[0], 5.5 * viewer.figure.dpi / 72)
-        radius = parts(viewer, "_Place")[1].get_markersize() / 2 * viewer.figure.dpi / 72
-        assert radius == pytest.approx(least)
+        circle = to_screen(np.transpose(parts(viewer, "_Place")[1].get_data()))
+        np.testing.assert_allclose(np.linalg.norm(circle - to_screen((12.0, 3.0)), axis=1), least)
         assert np.nanmin(away) == pytest.approx(least, rel=1e-3)
+        # nor is anything in the circle painted over
+        column, row = np.round(to_screen((12.0, 3.0))).astype(int)
+        inside = slice(-row - 3, -row + 3), slice(column - 3, column + 3)
+        with_tracks = np.array(viewer.figure.canvas.buffer_rgba())[inside]
+        clear_tracks(viewer)
+        viewer.figure.canvas.draw()
+        np.testing.assert_array_equal(with_tracks, np.array(viewer.figure.canvas.buffer_rgba())[inside])
+        draw_tracks(viewer, app.data_collection)
 
 
 def test_drawing_anew_replaces_and_clearing_leaves_nothing(app, attached):

@@ -96,7 +96,7 @@ def test_the_object_itself_is_not_covered(app, attached):
         assert np.nanmin(away) == pytest.approx(least, rel=1e-3)
         # nor is anything in the circle painted over
         column, row = np.round(to_screen((12.0, 3.0))).astype(int)
-        inside = slice(-row - 3, -row + 3), slice(column - 3, column + 3)
+        inside = slice(-row - 2, -row + 2), slice(column - 2, column + 2)
         with_tracks = np.array(viewer.figure.canvas.buffer_rgba())[inside]
         clear_tracks(viewer)
         viewer.figure.canvas.draw()

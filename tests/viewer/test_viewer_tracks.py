@@ -159,6 +159,7 @@ def test_an_object_is_repaired_and_kept_in_all_of_its_frames(app, attached, fram
     np.testing.assert_array_equal(attached.values(attached.rejected), result.rejected | mine)
     assert (attached.values(attached.cleaned)[mine] != frames[mine]).all()
     np.testing.assert_array_equal(attached.values(attached.cleaned)[other], frames[other])
+    np.testing.assert_array_equal(attached.kept, (result.event_labels() > 0) & ~result.rejected & ~mine)
     events = attached.events
     assert events["kept"][events["track"] == 1].tolist() == [0, 0, 0]
     assert events["kept"][events["track"] == 2].tolist() == [1, 1, 1]

@@ -36,42 +36,33 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
     number : ndarray, (K,), int32
         The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
-    dark = residual < 0
-    frame, y, x = np.unravel_index(index, shape)
     ny, nx = shape[1:]
-    number = np.empty(index.size, np.int32)
-    alike = dark.astype(np.int32)
+    alike = (residual < 0).astype(np.int32)
     if group is not None:
         alike = (2 * group + (alike if whole is None else np.where(whole, 0, alike))).astype(np.int32)
+    number = np.empty(index.size, np.int32)
     count = kernels.label(index, alike, ny, nx, number)
     if whole is not None and whole.any():
-        count = _join_groups(number, group, frame, np.flatnonzero(whole))
-    event = number - 1
-    weight = np.abs(np.nan_to_num(residual))
-    weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
-    strength = np.abs(np.nan_to_num(significance))
-    strongest = np.zeros(count)
-    np.maximum.at(strongest, event, strength)
-    last = np.flatnonzero(strength == strongest[event])
-    peak = np.empty(count, int)
-    peak[event[last]] = last
-
-    def total(values):
-        return np.bincount(event, values, count)
+        count = _join_groups(number, group, index // (ny * nx), np.flatnonzero(whole))
+    pixels, peak = np.zeros(count, np.int32), np.full(count, -1, np.int64)
+    centre, total = np.zeros((2, count)), np.zeros(count)
+    kernels.measure_events(index, residual, significance, number, ny, nx, pixels, peak, centre, total)
+    place = index[peak]
+    y_peak, x_peak = np.divmod(place % (ny * nx), nx)
 
     events = Table(
         {
             "event": np.arange(1, count + 1, dtype=np.int32),
-            "frame": (frame[peak] + 1).astype(np.int32),
-            "y": (total(weight * y) / total(weight)) * u.pix,
-            "x": (total(weight * x) / total(weight)) * u.pix,
-            "y_peak": y[peak].astype(np.int32) * u.pix,
-            "x_peak": x[peak].astype(np.int32) * u.pix,
-            "pixels": np.bincount(event, minlength=count).astype(np.int32),
-            "total": total(np.nan_to_num(residual)) * u.adu,
+            "frame": (place // (ny * nx) + 1).astype(np.int32),
+            "y": centre[0] * u.pix,
+            "x": centre[1] * u.pix,
+            "y_peak": y_peak.astype(np.int32) * u.pix,
+            "x_peak": x_peak.astype(np.int32) * u.pix,
+            "pixels": pixels,
+            "total": total * u.adu,
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
-            "polarity": np.where(dark[peak], "dark", "bright").astype("U6"),
+            "polarity": np.where(residual[peak] < 0, "dark", "bright").astype("U6"),
             "kind": np.full(count, "other", FACTS["kind"]),
             "confidence": np.zeros(count),
             "track": np.zeros(count, FACTS["track"]),

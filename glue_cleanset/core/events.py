@@ -7,7 +7,7 @@ from astropy.table import Table
 from . import kernels
 from .settings import KINDS
 
-__all__ = ["FACTS", "find_events", "kind_codes", "map_kinds", "summarize"]
+__all__ = ["FACTS", "add_facts", "find_events", "kind_codes", "map_kinds", "summarize"]
 
 # what is said of an event beyond what is measured
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
@@ -32,7 +32,7 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
     Returns
     -------
     events : astropy.table.Table
-        One row per event, see `glue_cleanset.CleanResult`; of no kind yet.
+        One row per event, see `glue_cleanset.CleanResult`, without what `add_facts` adds.
     number : ndarray, (K,), int32
         The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
@@ -63,10 +63,6 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
             "polarity": np.where(residual[peak] < 0, "dark", "bright").astype("U6"),
-            "kind": np.full(count, "other", FACTS["kind"]),
-            "confidence": np.zeros(count),
-            "track": np.zeros(count, FACTS["track"]),
-            "kept": np.zeros(count, bool),
         }
     )
     events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
@@ -80,6 +76,26 @@ def _join_groups(number, group, frame, some):
     left, number[:] = np.unique(number, return_inverse=True)
     number += 1
     return left.size
+
+
+def add_facts(events, kinds, confidence, track, keep):
+    """Let the table of the events tell their kinds.
+
+    Parameters
+    ----------
+    events : astropy.table.Table
+        Of `find_events`; changed in place.
+    kinds : ndarray, (E,), int
+        The place of the kind of each event in `KINDS`.
+    confidence, track : ndarray, (E,)
+        0 ... 1; of `glue_cleanset.CleanResult.tracks`, 0 = none.
+    keep : sequence of str
+        The kinds that are kept.
+    """
+    events["kind"] = np.array(list(KINDS), FACTS["kind"])[kinds]
+    events["confidence"] = confidence.astype(FACTS["confidence"])
+    events["track"] = track.astype(FACTS["track"])
+    events["kept"] = np.array([kind in keep for kind in KINDS])[kinds]
 
 
 def map_kinds(outliers, events, numbers, kinds):

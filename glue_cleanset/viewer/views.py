@@ -6,7 +6,7 @@ import numpy as np
 from glue.config import colormaps
 
 from .attach import find_attached, flat_viewers
-from .colors import show_frames
+from .colors import show_frames, show_kinds
 
 __all__ = [
     "blink",
@@ -16,12 +16,13 @@ __all__ = [
     "keep_frames",
     "map_layer",
     "map_title",
+    "show_kind_map",
     "show_rejected_frame",
     "show_significance",
     "switch_map",
 ]
 
-FRAME, SIGNIFICANCE = "rejected frame", "peak significance"
+FRAME, SIGNIFICANCE, KIND = "rejected frame", "peak significance", "kind"
 SEQUENTIAL = "inferno"
 # of the significances above 0: the strongest hits would leave nothing to be seen of the others
 PERCENT = 99.5
@@ -61,6 +62,8 @@ def map_title(attached, attribute):
         return f"Rejection map{attached.suffix}, frames 1 to {n_frames} in colour"
     if attribute.label == SIGNIFICANCE:
         return f"Peak significance{attached.suffix} over all {n_frames} frames"
+    if attribute.label == KIND:
+        return f"Kinds of events{attached.suffix} in all {n_frames} frames"
     return f"{str(attribute).capitalize()}: {attached.cube.label}"
 
 
@@ -168,6 +171,13 @@ def show_rejected_frame(layer, attached):
     layer.attribute = attached.map.id[FRAME]
     layer.percentile, layer.stretch = "Custom", "linear"
     show_frames(layer, attached.cube.shape[attached.axis])
+
+
+def show_kind_map(layer, attached):
+    """Let a layer of the map show of what kind the event at a pixel is, every kind in its colour."""
+    layer.attribute = attached.map.id[KIND]
+    layer.percentile, layer.stretch = "Custom", "linear"
+    show_kinds(layer)
 
 
 def show_significance(layer, attached):

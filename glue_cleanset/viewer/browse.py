@@ -16,6 +16,7 @@ __all__ = [
     "EventBrowser",
     "EventMark",
     "attached_of",
+    "axes_in_cube",
     "clear_marks",
     "event_of_track",
     "event_order",
@@ -148,7 +149,7 @@ def go_to_event(viewers, attached, number):
     clear_marks(viewers)
     moved = []
     for viewer in flat_viewers(viewers):
-        axes = _axes_in_cube(viewer, attached.cube)
+        axes = axes_in_cube(viewer, attached.cube)
         if axes is None:
             continue
         _move(viewer.state, [event.center[axis] for axis in axes], event.size)
@@ -197,7 +198,7 @@ def mark_event(viewers, attached, number):
     event = find_event(attached, number)
     clear_marks(viewers)
     for viewer in flat_viewers(viewers):
-        axes = _axes_in_cube(viewer, attached.cube)
+        axes = axes_in_cube(viewer, attached.cube)
         if axes is not None:
             _mark(viewer, attached, event, axes)
 
@@ -348,7 +349,7 @@ def attached_of(collection, events):
     return found[-1] if found else None
 
 
-def _axes_in_cube(viewer, cube):
+def axes_in_cube(viewer, cube):
     """For each axis of the data that an image viewer shows the axis of the cube; None where it is no such viewer."""
     state = getattr(viewer, "state", None)
     shown = getattr(state, "reference_data", None)

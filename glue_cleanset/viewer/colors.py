@@ -1,6 +1,6 @@
 """The categorical colour maps of the rejection map: every frame number its own colour, and every kind of event."""
 
-from functools import cache
+from functools import cache, partial
 
 import matplotlib
 import numpy as np
@@ -11,7 +11,9 @@ from ..core.settings import KINDS
 
 __all__ = [
     "colormap_frames",
+    "colormap_kind",
     "frame_colormap",
+    "is_kind_colormap",
     "kind_color",
     "kind_colormap",
     "register_session_colormaps",
@@ -62,18 +64,44 @@ def frame_colormap(n_frames):
     return _known(f"{_NAME}{n_frames}", make)
 
 
-def kind_colormap():
+def kind_colormap(only=None):
     """The colour map of the kinds of events, known to glue and matplotlib by its name.
 
     Show it with ``v_min = -0.5`` and ``v_max = len(KINDS) + 0.5`` (`show_kinds` does): value 0 (no event) is dark and
     neutral, value 1 + k is the colour of kind k of `glue_cleanset.core.settings.KINDS`.
 
+    Parameters
+    ----------
+    only : str, optional
+        The one kind that has its colour; the others look like no event.
+
     Returns
     -------
     matplotlib.colors.ListedColormap
-        ``len(KINDS) + 1`` colours, always the same object.
+        ``len(KINDS) + 1`` colours, the same object for the same `only`.
     """
-    return _known(_KINDS, lambda: [_NO_FRAME, *(kind_color(kind) for kind in KINDS)])
+    # all at once: a style editor knows those that there were when it was made
+    maps = {one: _known(_kinds_name(one), partial(_kind_colors, one)) for one in (None, *KINDS)}
+    return maps[only]
+
+
+def colormap_kind(colormap):
+    """The one kind that a colour map of `kind_colormap` shows; None where it shows them all, or is none of these."""
+    name = getattr(colormap, "name", "")
+    return next((kind for kind in KINDS if name == _kinds_name(kind)), None)
+
+
+def is_kind_colormap(colormap):
+    """Whether a colour map is one of `kind_colormap`."""
+    return getattr(colormap, "name", "").startswith(_KINDS)
+
+
+def _kinds_name(only):
+    return _KINDS if only is None else f"{_KINDS}: {only}"
+
+
+def _kind_colors(only):
+    return [_NO_FRAME, *(kind_color(kind) if only in (None, kind) else _NO_FRAME for kind in KINDS)]
 
 
 def kind_color(kind):
@@ -112,9 +140,9 @@ def show_frames(layer_state, n_frames):
     _show_categories(layer_state, frame_colormap(n_frames), n_frames)
 
 
-def show_kinds(layer_state):
-    """Set colour map and limits of an image layer that shows ``kind``."""
-    _show_categories(layer_state, kind_colormap(), len(KINDS))
+def show_kinds(layer_state, only=None):
+    """Set colour map and limits of an image layer that shows ``kind``: of all kinds, or `only` of one."""
+    _show_categories(layer_state, kind_colormap(only), len(KINDS))
 
 
 def _show_categories(layer_state, colormap, count):
@@ -136,7 +164,7 @@ def register_session_colormaps(session):
         name = record.get("cmap") if isinstance(record, dict) else None
         if isinstance(name, str) and name.startswith(_NAME) and name[len(_NAME) :].isdigit():
             frame_colormap(int(name[len(_NAME) :]))
-        elif name == _KINDS:
+        elif isinstance(name, str) and name.startswith(_KINDS):
             kind_colormap()
 
 

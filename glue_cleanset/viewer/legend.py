@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, Locator, NullLocator
 from matplotlib.transforms import Bbox
 
 from ..core.settings import KINDS
-from .colors import colormap_frames, kind_colormap
+from .colors import colormap_frames, colormap_kind, is_kind_colormap
 
 __all__ = ["FrameLegend", "label_frames", "label_values"]
 
@@ -82,12 +82,15 @@ class FrameLegend(HubListener):
         Of the frames that it tells.
     kinds : tuple of str
         Those that it tells, from the top.
+    making_room : bool
+        Whether the limits of the viewer change for its sake just now.
     """
 
     def __init__(self, viewer):
         self.viewer = viewer
         self.axes = self.n_frames = self._shown = None
         self.kinds = ()
+        self.making_room = False
         self._layers = []
         viewer.state.add_callback("layers", self._follow_layers)
         viewer.session.hub.subscribe(self, SettingsChangeMessage, handler=self._color)
@@ -128,9 +131,13 @@ class FrameLegend(HubListener):
             self._draw(layer)
         left, right, bottom, top = self.viewer.axes.resizer.margins
         if self.width != before:
-            self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
-            self.viewer.axes.resizer.on_resize(None)
-            self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            self.making_room = True
+            try:
+                self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
+                self.viewer.axes.resizer.on_resize(None)
+                self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            finally:
+                self.making_room = False
         self.viewer.redraw()
 
     def _follow_layers(self, *_):
@@ -214,15 +221,16 @@ def _needs_legend(layer):
     of_map = layer.layer.find_component_id("rejected frame") is not None
     if layer.attribute.label == "kind":
         limits = -0.5, len(KINDS) + 0.5
-        return of_map and layer.cmap.name == kind_colormap().name and (layer.v_min, layer.v_max) == limits
+        return of_map and is_kind_colormap(layer.cmap) and (layer.v_min, layer.v_max) == limits
     plain = layer.contrast == 1 and layer.bias == 0.5 and layer.v_min < layer.v_max
     return of_map and plain and layer.attribute.label == "peak significance"
 
 
 def _kinds_of(layer):
-    """The kinds that occur in what a layer shows."""
+    """The kinds that occur in what a layer shows; of one that shows one kind only this."""
     there = np.bincount(np.ravel(layer.layer.get_data(layer.attribute)), minlength=1 + len(KINDS))
-    return tuple(kind for kind, count in zip(KINDS, there[1:], strict=False) if count)
+    only = colormap_kind(layer.cmap)
+    return tuple(kind for kind, count in zip(KINDS, there[1:], strict=False) if count and only in (None, kind))
 
 
 def _beside(image):

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from .detect import Detector
-from .events import map_kinds, summarize
+from .events import add_facts, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kernels_flag import judge
 from .kinds import tell_kinds
@@ -216,7 +216,8 @@ def clean_image_set(
         detector = Detector(image_set, model, settings, progress=report)
         told, model = tell_kinds(detector, detector.find()), detector.model
         outliers, events, numbers = told.outliers, told.events, told.numbers
-        del detector
+        del detector  # its images are large
+        add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
         report(0.9)
         cleaned = copy.result()
     if settings.repair != "none":

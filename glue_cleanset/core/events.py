@@ -7,7 +7,7 @@ from astropy.table import Table
 from . import kernels
 from .settings import KINDS
 
-__all__ = ["FACTS", "find_events", "kind_codes", "map_kinds", "summarize"]
+__all__ = ["FACTS", "add_facts", "find_events", "kind_codes", "map_kinds", "summarize"]
 
 # what is said of an event beyond what is measured
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
@@ -32,50 +32,37 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
     Returns
     -------
     events : astropy.table.Table
-        One row per event, see `glue_cleanset.CleanResult`; of no kind yet.
+        One row per event, see `glue_cleanset.CleanResult`, without what `add_facts` adds.
     number : ndarray, (K,), int32
         The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
-    dark = residual < 0
-    frame, y, x = np.unravel_index(index, shape)
     ny, nx = shape[1:]
-    number = np.empty(index.size, np.int32)
-    alike = dark.astype(np.int32)
+    alike = (residual < 0).astype(np.int32)
     if group is not None:
         alike = (2 * group + (alike if whole is None else np.where(whole, 0, alike))).astype(np.int32)
+    number = np.empty(index.size, np.int32)
     count = kernels.label(index, alike, ny, nx, number)
     if whole is not None and whole.any():
-        count = _join_groups(number, group, frame, np.flatnonzero(whole))
-    event = number - 1
-    weight = np.abs(np.nan_to_num(residual))
-    weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
-    strength = np.abs(np.nan_to_num(significance))
-    strongest = np.zeros(count)
-    np.maximum.at(strongest, event, strength)
-    last = np.flatnonzero(strength == strongest[event])
-    peak = np.empty(count, int)
-    peak[event[last]] = last
-
-    def total(values):
-        return np.bincount(event, values, count)
+        count = _join_groups(number, group, index // (ny * nx), np.flatnonzero(whole))
+    pixels, peak = np.zeros(count, np.int32), np.full(count, -1, np.int64)
+    centre, total = np.zeros((2, count)), np.zeros(count)
+    kernels.measure_events(index, residual, significance, number, ny, nx, pixels, peak, centre, total)
+    place = index[peak]
+    y_peak, x_peak = np.divmod(place % (ny * nx), nx)
 
     events = Table(
         {
             "event": np.arange(1, count + 1, dtype=np.int32),
-            "frame": (frame[peak] + 1).astype(np.int32),
-            "y": (total(weight * y) / total(weight)) * u.pix,
-            "x": (total(weight * x) / total(weight)) * u.pix,
-            "y_peak": y[peak].astype(np.int32) * u.pix,
-            "x_peak": x[peak].astype(np.int32) * u.pix,
-            "pixels": np.bincount(event, minlength=count).astype(np.int32),
-            "total": total(np.nan_to_num(residual)) * u.adu,
+            "frame": (place // (ny * nx) + 1).astype(np.int32),
+            "y": centre[0] * u.pix,
+            "x": centre[1] * u.pix,
+            "y_peak": y_peak.astype(np.int32) * u.pix,
+            "x_peak": x_peak.astype(np.int32) * u.pix,
+            "pixels": pixels,
+            "total": total * u.adu,
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
-            "polarity": np.where(dark[peak], "dark", "bright").astype("U6"),
-            "kind": np.full(count, "other", FACTS["kind"]),
-            "confidence": np.zeros(count),
-            "track": np.zeros(count, FACTS["track"]),
-            "kept": np.zeros(count, bool),
+            "polarity": np.where(residual[peak] < 0, "dark", "bright").astype("U6"),
         }
     )
     events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
@@ -89,6 +76,26 @@ def _join_groups(number, group, frame, some):
     left, number[:] = np.unique(number, return_inverse=True)
     number += 1
     return left.size
+
+
+def add_facts(events, kinds, confidence, track, keep):
+    """Let the table of the events tell their kinds.
+
+    Parameters
+    ----------
+    events : astropy.table.Table
+        Of `find_events`; changed in place.
+    kinds : ndarray, (E,), int
+        The place of the kind of each event in `KINDS`.
+    confidence, track : ndarray, (E,)
+        0 ... 1; of `glue_cleanset.CleanResult.tracks`, 0 = none.
+    keep : sequence of str
+        The kinds that are kept.
+    """
+    events["kind"] = np.array(list(KINDS), FACTS["kind"])[kinds]
+    events["confidence"] = confidence.astype(FACTS["confidence"])
+    events["track"] = track.astype(FACTS["track"])
+    events["kept"] = np.array([kind in keep for kind in KINDS])[kinds]
 
 
 def map_kinds(outliers, events, numbers, kinds):

@@ -8,7 +8,7 @@ from scipy import special
 
 from . import kernels_kinds
 from .detect import Outliers
-from .events import FACTS, find_events
+from .events import find_events
 from .kernels_tracks import bright_peaks
 from .pattern import Pattern, find_pattern
 from .psf import find_psf
@@ -45,10 +45,13 @@ class Told:
     outliers : Outliers
         What stands out, with the whole of trails and moving objects; what is kept is marked.
     events : astropy.table.Table
+        As `find_events` gives it.
     numbers : ndarray, (K,), int32
         The event of each pixel of ``outliers.index``.
     kinds : ndarray, (E,), int8
         The place of the kind of each event in `KINDS`.
+    confidence, track : ndarray, (E,)
+        Of each event.
     tracks : astropy.table.Table
         One row per moving object.
     track_positions : ndarray, (T, N, 2)
@@ -65,6 +68,8 @@ class Told:
     events: Table
     numbers: np.ndarray
     kinds: np.ndarray
+    confidence: np.ndarray
+    track: np.ndarray
     tracks: Table
     track_positions: np.ndarray
     light: tuple[np.ndarray, np.ndarray]
@@ -97,15 +102,15 @@ class _Whole:
         return group
 
     def find_events(self, outliers, shape):
-        """The events, the numbers of the pixels, and the place in `KINDS` of the events that are known, else -1."""
+        """The events, the numbers of the pixels, the place in `KINDS` of the events that are known, else -1, and their
+        tracks."""
         group = self.of(outliers.index)
         whole = group > 0
         events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
         of_event = np.zeros(len(events), int)
         of_event[numbers[whole] - 1] = group[whole]
-        events["track"] = np.array(self.tracks, FACTS["track"])[of_event]
         codes = np.array([-1, *(_CODES[kind] for kind in self.kinds[1:])], np.int8)
-        return events, numbers, codes[of_event]
+        return events, numbers, codes[of_event], np.array(self.tracks)[of_event]
 
 
 def tell_kinds(detector, outliers):
@@ -127,9 +132,9 @@ def tell_kinds(detector, outliers):
     tracks, positions = no_tracks(), np.zeros((0, n, 2))
     light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
-        events, numbers, _ = whole.find_events(outliers, image_set.shape)
-        codes = np.full(len(events), _CODES["other"], np.int8)
-        return Told(outliers, events, numbers, codes, tracks, positions, light, None, remarks)
+        events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+        codes[:] = _CODES["other"]
+        return Told(outliers, events, numbers, codes, 0.0 * track, track, tracks, positions, light, None, remarks)
 
     median = detector.surroundings[0]
     model = detector.model
@@ -142,34 +147,27 @@ def tell_kinds(detector, outliers):
         whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
-    events, numbers, codes = whole.find_events(outliers, image_set.shape)
-    if settings.detection != "noise":
-        pattern = find_pattern(detector, outliers, events)
-    else:
-        moving, pattern = at_once(
-            lambda: find_tracks(detector, outliers, events, numbers, psf, image_set.times),
-            lambda: find_pattern(detector, outliers, events),
-        )
+    events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+    if settings.detection == "noise":
+        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
         if len(moving.table):
             tracks, positions, light = moving.table, moving.positions, moving.light
             own = ~np.isin(moving.index, light[0])
             whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
             outliers = _flag(detector, outliers, moving.flags, whole.index)
-            events, numbers, codes = whole.find_events(outliers, image_set.shape)
-            pattern = find_pattern(detector, outliers, events)
-    codes, events["confidence"] = _tell(events, codes, detector, psf, pattern, bad)
-    events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
+            events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+    pattern = find_pattern(detector, outliers, events)
+    codes, confidence = _tell(events, codes, detector, psf, pattern, bad)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
         pattern = replace(pattern, likeness=np.where(on_detector, pattern.likeness, 0))
-    events["kept"] = np.array([kind in settings.keep for kind in KINDS])[codes]
-    kept = np.asarray(events["kept"])[numbers - 1]
+    kept = np.array([kind in settings.keep for kind in KINDS])[codes][numbers - 1]
     if kept.any():
         outliers = outliers.keep(kept)
     if light[0].size:
         hit = np.isin(light[0], outliers.index[~kept])
         light = tuple(values[hit] for values in light)
-    return Told(outliers, events, numbers, codes, tracks, positions, light, pattern, remarks)
+    return Told(outliers, events, numbers, codes, confidence, track, tracks, positions, light, pattern, remarks)
 
 
 def _flag(detector, outliers, flags, index):

@@ -227,8 +227,6 @@ def _relabel(outliers, old_index, old_numbers, table, shape):
     whole = np.isin(facts["kind"], WHOLE)[old]
     group = 2 * np.where(whole, old, 0) + outliers.kept
     found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole)
-    if not len(found):
-        return numbers, found
     had = np.flatnonzero(old)
     origin = np.zeros(len(found), np.int64)
     # the first pixel that had a number counts: written last

@@ -1,6 +1,7 @@
 """Moving objects: points of light that keep to a straight line and a steady rate through the set."""
 
 import itertools
+from copy import copy
 from dataclasses import dataclass
 from math import lgamma
 
@@ -15,31 +16,38 @@ from .psf import Psf
 
 __all__ = ["MovingObjects", "find_tracks"]
 
-_LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels together
-_WORST = 3.0  # reduced chi^2 of its form
-# the same where its own light hides it
+# points of light in one frame: sigma of all pixels together, reduced chi^2 of the form; and where its own light in the
+# other frames hides it
+_LEAST, _WORST = 6.5, 3.0
 _LEAST_HIDDEN, _WORST_HIDDEN = 5.0, 6.0
-_WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
-_RATES = 0.45, 60.0  # [pixels per step]
+_MOST_POINTS = 400  # of one frame, the brightest; where there are more they are no objects
+_STREAK = -1.0  # stands in the place of chi^2
 _RESTLESS = 1.8, 2.0  # factor of the variance around what moves slowly; more is needed where few frames tell it
 _LIVELY = 0.25  # its scatter, as a share of its light in the median
-_GAP = 3  # frames
-_MOST_POINTS = 400  # of one frame, the brightest; more are no objects
-_LINES = 50_000
-_TRIES = 2
-_FAINTEST = 2.5  # sigma of the peak; a long trail gathers much that is no light
-_STREAK = -1.0  # in the place of chi^2
+
+# lines through points
+_RATES = 0.45, 60.0  # [pixels per step]
+_SPREAD = 0.35  # error of a place [pixels]
+_GAP = 3  # frames from the first to the second point of a line, at most
+_LINES = 50_000  # at most
+_CHANCE = 0.003  # lines that chance may give, of a set
+_CHANCE_FIRST = 100.0  # the same of those that are looked at in the other frames before they count
+_TRIES = 2  # lines through much the same points
+
+# the joint fit
+_WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
+_WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+_STEPS = 10
 _WELL = 1.15  # reduced chi^2 of an object that needs no trail
-_CHANCE = 0.003  # lines of points that chance may give, of a set
+_FAINTEST = 2.5  # sigma of the peak; a long trail gathers much that is no light
 _LOST = 0.2  # share of the frames that may miss it where it should be seen
 _REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
-_CHANCE_FIRST = 100.0  # the same of lines that are looked at in the other frames before they count
-_STEPS = 10
-_WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+
+# what is judged again
 _OFF = 0.15  # pixels by which its place may be wrong in a frame
 _FAR = 40  # pixels; no light of an object reaches farther
 _HIGH = 4.5  # sigma, where the settings hold none
-_RIM = 6  # pixels around the object where its light spoils what is learned of the neighbourhood
+_RIM, _ROOM = 6, 12  # pixels around it where its light spoils what is learned; more, that tell what is normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +233,7 @@ def _find_objects(detector, points, psf, t):
     first = np.searchsorted(frame, np.arange(n + 1))
     members = np.empty((_LINES, n), np.int32)
     chance = np.empty(_LINES)
-    count, pairs = kernels.link(first, y, x, flux, t[when], float(ny * nx), _GAP, _RATES, 0.35, members, chance)
+    count, pairs = kernels.link(first, y, x, flux, t[when], float(ny * nx), _GAP, _RATES, _SPREAD, members, chance)
     members, chance = members[:count], chance[:count]
     held = np.count_nonzero(members >= 0, axis=1)
     # how many such lines the pairs that there are would give by chance
@@ -469,7 +477,10 @@ def _judge_again(detector, outliers, objects, index):
         own = np.zeros(box.shape, bool)
         inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
         own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
-        again = Detector(box.without(own), detector.model, detector.settings, (rows.start, columns.start))
+        # (not `without`, which holds that every frame shows something: here one may be masked)
+        rest = copy(box)
+        object.__setattr__(rest, "mask", own if box.mask is None else own | box.mask)
+        again = Detector(rest, detector.model, detector.settings, (rows.start, columns.start))
         rejected = again.find().rejected
         here = flags[:, rows, columns]
         here[:, around] = rejected[:, around]
@@ -539,7 +550,7 @@ def _parts(index, shape):
     labels, _ = ndimage.label(image)
     for k, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         big = tuple(
-            slice(max(s.start - 12, 0), min(s.stop + 12, length))
+            slice(max(s.start - _ROOM, 0), min(s.stop + _ROOM, length))
             for s, length in zip((rows, columns), (ny, nx), strict=True)
         )
         yield big, labels[big] == k

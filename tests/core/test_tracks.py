@@ -217,3 +217,12 @@ def test_of_three_frames_only_the_clear_case():
     # in one of three it is missing
     injected.frames[1] -= injected.light[1].astype(np.float32)
     assert len(look(injected.frames)[0].table) == 0
+
+
+def test_a_frame_that_is_blind_around_an_object():
+    injected = inject([(60, 60, 3, 2, 40)], 7, seed=16)
+    injected.frames[3, 20:110, 20:110] = np.nan
+    objects, _ = look(injected.frames)
+    (row,) = found(objects, injected)
+    assert row["frames"] == 6
+    assert not objects.flags[3, 20:110, 20:110].any()

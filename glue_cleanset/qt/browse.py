@@ -217,7 +217,7 @@ class _BrowsingTable(HubListener, QtCore.QObject):
 
     def _ask(self, place):
         index = self.table.indexAt(place)
-        if self.data is None or not index.isValid():
+        if self.attached is None or not index.isValid():
             return
         if index.row() != self.current_row:
             self.table.selectionModel().setCurrentIndex(index, QtCore.QItemSelectionModel.NoUpdate)

@@ -417,7 +417,8 @@ class ShowKindTool(_EventTool):
     tool_tip = "Show only one kind of events: in this table, on the rejection map, and as a subset in the frames"
 
     def needed(self):
-        return super().needed() and self.attached.column("events", KIND) is not None
+        attached = self.attached
+        return super().needed() and attached is not None and attached.column("events", KIND) is not None
 
     def refresh(self):
         """Tell which kind is shown."""

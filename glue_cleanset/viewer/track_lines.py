@@ -11,6 +11,7 @@ from matplotlib.text import Annotation
 from .attach import find_attached
 from .browse import axes_in_cube
 from .colors import kind_color
+from .regions import shown_index
 
 __all__ = ["TrackPart", "clear_tracks", "draw_tracks", "find_tracks", "outside_circle"]
 
@@ -40,7 +41,7 @@ def find_tracks(viewer, collection):
     data = getattr(state, "reference_data", None)
     if data is None:
         return None
-    found = [attached for attached in find_attached(collection) if attached.tracks is not None]
+    found = [attached for attached in find_attached(collection) if attached.column("tracks", "track") is not None]
     found = [attached for attached in found if _axes(viewer, attached) is not None]
     shown = [layer for layer in state.layers if layer.visible]
     # the newest, if what is shown does not speak of another
@@ -134,7 +135,7 @@ class _Track:
         """x, y in the frame shown, or None."""
         if self.frame_axis is None:
             return None
-        here = self.path[int(self.state.slices[self.frame_axis])]
+        here = self.path[shown_index(self.state.slices[self.frame_axis])]
         return here if np.isfinite(here).all() else None
 
     def radius(self, axes):

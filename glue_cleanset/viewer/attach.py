@@ -10,7 +10,7 @@ from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
 from ..core.settings import KINDS, CleanSettings
-from ..io.sky import locate_events
+from ..io.sky import locate_events, locate_tracks
 from .colors import frame_colormap, kind_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
@@ -257,7 +257,9 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         attached.events = events_data(data, axis, events_label, result.events)
     moving = 0 if result.tracks is None else len(result.tracks)
     if "tracks" in outputs and moving:
-        attached.tracks = _table_data(f"{data.label} tracks{suffix}", result.tracks)
+        times = image_set_from_cube(data, source, axis=axis).times
+        tracks = locate_tracks(result.tracks, result.track_positions, celestial, times)
+        attached.tracks = _table_data(f"{data.label} tracks{suffix}", tracks)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
     for made in attached.datasets:

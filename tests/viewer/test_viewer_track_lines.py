@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from glue.core import Data
 from glue.core.link_helpers import LinkSame
 from glue.viewers.image.viewer import SimpleImageViewer
@@ -15,6 +16,8 @@ from matplotlib.colors import to_hex
 from viewer_sets import SHAPE, attach, make_frames, make_result, make_tracks
 
 from glue_cleanset.viewer.colors import kind_color
+from glue_cleanset.viewer.coords import FrameCoordinates
+from glue_cleanset.viewer.stack import FACTS
 from glue_cleanset.viewer.track_lines import TrackPart, clear_tracks, draw_tracks, find_tracks, outside_circle
 
 # y, x in the first of five frames; by (1.5, -2) from frame to frame. The second leaves the image after the third
@@ -183,6 +186,22 @@ def test_undo_and_removal_take_them_away(app, attached):
     app.data_collection.remove(attached.tracks)
     assert draw_tracks(viewer, app.data_collection) is None
     assert attached.shape == SHAPE
+
+
+def test_the_table_tells_the_motion_on_the_sky(app):
+    scale = 0.0003  # [deg / pixel]
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ("RA---TAN", "DEC--TAN"), (83.6, 22.0), (5, 4)
+    wcs.wcs.cdelt = -scale, scale
+    cube = Data(label="dated", flux=make_frames(), coords=FrameCoordinates(wcs))
+    # an hour from frame to frame
+    cube.meta[FACTS["date"]] = [f"2026-01-01T0{k}:00:00" for k in range(5)]
+    app.data_collection.append(cube)
+    tracks = attach(app, cube, result=result_with_tracks(cube["flux"])).tracks
+    np.testing.assert_allclose(tracks["sky rate"], 3600 * scale * 2.5, rtol=1e-4)
+    assert tracks.get_component("sky rate").units == "arcsec / h"
+    # by (1.5, -2): north and east
+    np.testing.assert_allclose(tracks["sky position angle"], np.degrees(np.arctan2(2, 1.5)), atol=0.1)
 
 
 coordinates = st.floats(-50, 50).map(lambda value: round(value, 3))

@@ -18,7 +18,7 @@ from .model import SetModel
 from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
-from .overrule import apply, work_out
+from .overrule import apply, plan
 from .pattern import Pattern, hot_pixel_map
 from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
@@ -102,6 +102,8 @@ class CleanResult:
         ``peak_significance`` [sigma].
     track_positions : ndarray, (T, N, 2)
         y, x of each moving object in each frame.
+    light : (ndarray, ndarray), (L,)
+        Flat index into (N, ny, nx) of each hit on a moving object, ascending, and the light of the object there [ADU].
     pattern : glue_cleanset.core.pattern.Pattern or None
         Where the events of the cleaning lie on the detector; None where the frames are not shifted against each other,
         or no pattern is seen.
@@ -129,6 +131,7 @@ class CleanResult:
     kind_map: np.ndarray = field(repr=False, default=None)
     tracks: Table = field(repr=False, default=None)
     track_positions: np.ndarray = field(repr=False, default=None)
+    light: tuple[np.ndarray, np.ndarray] | None = field(repr=False, default=None)
     pattern: Pattern | None = field(repr=False, default=None)
 
     @cached_property
@@ -222,11 +225,7 @@ def clean_image_set(
         cleaned = copy.result()
     if settings.repair != "none":
         rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        values = repaired_values(image_set, rejected, normalization, settings)
-        if settings.repair in ("median", "mean"):
-            # under a hit on a moving object is the object
-            values[np.searchsorted(rejected.index, told.light[0])] += told.light[1]
-        cleaned.reshape(-1)[rejected.index] = values
+        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings, told.light)
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
@@ -248,21 +247,11 @@ def clean_image_set(
         kind_map=map_kinds(outliers, events, numbers, told.kinds),
         tracks=told.tracks,
         track_positions=told.track_positions,
+        light=told.light,
         pattern=told.pattern,
     )
     if protect is not None or reject is not None:
-        known = result.event_pixels, result.event_numbers
-        change = work_out(
-            image_set,
-            settings,
-            model,
-            result.rejected,
-            result.reference,
-            known,
-            events,
-            restore=protect,
-            reject=reject,
-        )
+        change = plan(result, image_set, restore=protect, reject=reject)
         result = apply(result, change, cleaned)
         result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))
     report(1.0)

@@ -15,7 +15,7 @@ from .colors import frame_colormap, kind_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
 from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, pack_pixels, unpack_mask
-from .stack import find_numbers, image_set_from_cube
+from .stack import find_numbers, find_times, image_set_from_cube
 
 __all__ = [
     "OUTPUTS",
@@ -257,8 +257,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         attached.events = events_data(data, axis, events_label, result.events)
     moving = 0 if result.tracks is None else len(result.tracks)
     if "tracks" in outputs and moving:
-        times = image_set_from_cube(data, source, axis=axis).times
-        tracks = locate_tracks(result.tracks, result.track_positions, celestial, times)
+        tracks = locate_tracks(result.tracks, result.track_positions, celestial, find_times(data, axis))
         attached.tracks = _table_data(f"{data.label} tracks{suffix}", tracks)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
@@ -276,6 +275,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "events label": events_label,
             "ignored": None if result.mask is None else pack_mask(result.mask),
             "kept": pack_pixels(result.event_pixels[~result.rejected.reshape(-1)[result.event_pixels]], shape),
+            "light": None if result.light is None else [part.tolist() for part in result.light],
             "track positions": np.asarray(result.track_positions, float).tolist() if moving else [],
         }
     )

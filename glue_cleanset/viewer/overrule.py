@@ -240,7 +240,7 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     reference = empty if column is None else attached.map.get_data(column)
     return work_out(
         image_set, attached.settings, model, rejected, reference, (pixels, numbers), _facts(attached, called),
-        restore, reject, keep,
+        restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from glue.core import Data
 from glue.core.roi import RectangularROI
 from glue.core.subset import ElementSubsetState, RoiSubsetState
@@ -13,6 +14,7 @@ from viewer_sets import ViewerApplication, attach, clean_with_kinds, make_result
 from glue_cleanset import clean_image_set
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
 from glue_cleanset.viewer.browse import event_of_track, find_event, go_to_event, go_to_track
+from glue_cleanset.viewer.coords import FrameCoordinates
 from glue_cleanset.viewer.overrule import (
     find_overrules,
     keep_object,
@@ -22,6 +24,7 @@ from glue_cleanset.viewer.overrule import (
     restore_event,
     restore_selected,
 )
+from glue_cleanset.viewer.stack import FACTS
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,19 @@ def test_undo_takes_them_away_and_redo_brings_the_same(app, attached):
     assert tracks in app.data_collection.data
     assert find_attached(app.data_collection)[0].tracks is tracks
     assert len(app.data_collection.external_links) == links
+
+
+def test_with_dates_and_a_wcs_the_motion_on_the_sky_is_told(app, frames, result):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [-2 / 3600, 2 / 3600]
+    cube = Data(flux=frames, label="stars", coords=FrameCoordinates(wcs))
+    cube.meta[FACTS["date"]] = [f"2026-03-01T0{hour}:00:00" for hour in (1, 2, 3, 5, 7, 9)]
+    app.data_collection.append(cube)
+    tracks = attach(app, cube, result=result).tracks
+    # five steps of (1.5, -2) pixels of 2 arcsec in eight hours; x - 2 is to the east
+    np.testing.assert_allclose(tracks["sky rate"], 5 * 2.5 * 2 / 8, rtol=1e-3)
+    np.testing.assert_allclose(tracks["sky position angle"], np.degrees(np.arctan2(2, 1.5)), atol=0.01)
+    assert tracks.get_component(tracks.id["sky rate"]).units == "arcsec / h"
 
 
 @pytest.mark.parametrize("tracks", ["none", "not known"])

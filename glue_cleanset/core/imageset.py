@@ -1,7 +1,7 @@
 """ImageSet: the frames of one field, their mask, and what is known of each frame."""
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -107,7 +107,9 @@ class ImageSet:
     def without(self, ignored):
         """The same set with more pixels masked; `ignored` as `mask`."""
         ignored = as_mask("ignored", ignored, self.shape)
-        return replace(self, mask=ignored if self.mask is None else self.mask | ignored)
+        part = copy(self)  # a part of a frame may be masked whole
+        object.__setattr__(part, "mask", ignored if self.mask is None else self.mask | ignored)
+        return part
 
     def usable(self, where):
         """Which pixels of ``frames[where]`` are finite, no fill values and not masked, bool."""

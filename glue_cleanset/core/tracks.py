@@ -437,6 +437,7 @@ def _footprints(detector, objects, shape):
             light = one.light(i, y, x)
             level = np.nan_to_num(median[where], nan=detector.model.sky)
             inside = light > np.sqrt(np.maximum(a[i] + b[i] * level, least[i]))
+            inside &= detector.rows.image_set.usable((i, *where))
             found.append((i * ny + y[inside]) * nx + x[inside])
             whose.append(np.full(inside.sum(), k + 1, np.int32))
             brightest.append(light[inside])

@@ -145,6 +145,7 @@ def tell_kinds(detector, outliers):
     psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
     remarks = _find_bad_frames(detector, stars)
     bad = np.array([bool(remark) for remark in remarks])
+    varying = np.zeros((2, 0), int)
     # what the thresholds leave alone is not looked for
     find = settings.detection == "noise" and np.isfinite(settings.high_pair[0])
     if find:
@@ -162,13 +163,14 @@ def tell_kinds(detector, outliers):
         whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
         index, star = stars.variable(bad, settings.most_rejected(n), outliers)
         known = _not_moving(index, star, moving.index, outliers.rejection_map.size)
+        varying = stars.varying[:, np.unique(star[known]) - 1]
         whole.add("variable star", index[known], star[known])
         if len(tracks) or known.any():
             outliers = _flag(detector, outliers, moving.flags, whole.index)
             events, numbers, codes, track = whole.find_events(outliers, settings.grow)
             pattern = find_pattern(detector, outliers, events, shifts)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
-    codes, confidence = _tell(events, codes, detector, psf, pattern, bad)
+    codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
         pattern = replace(pattern, likeness=np.where(on_detector, pattern.likeness, 0))
@@ -216,6 +218,8 @@ class _Stars:
         By which share the sum of its light differs, whatever the seeing has made of its form.
     misfit : ndarray, (N, S)
         By how much that share differs from pixel to pixel.
+    varying : ndarray, (2, V), int
+        y, x of those that `variable` has found.
     """
 
     def __init__(self, detector):
@@ -274,6 +278,7 @@ class _Stars:
             )
             clear &= (self.explained > _EXPLAINED) & (self.total / change > 0.5) & ~bad[:, None]
         found = np.flatnonzero(clear.sum(axis=0) >= _often(n)) if n > _OFTEN else np.zeros(0, int)
+        self.varying = self.peaks[:, found]
         pixels, group = [np.zeros(0, np.int64)], [np.zeros(0, int)]
         for number, s in enumerate(found, start=1):
             order = np.argsort(-np.abs(np.where(clear[:, s], change[:, s], 0)), kind="stable")[:most]
@@ -331,8 +336,9 @@ def _find_bad_frames(detector, stars):
     return [remark and f"bad frame: {remark}" for remark in remarks]
 
 
-def _tell(events, codes, detector, psf, pattern, bad):
-    """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1."""
+def _tell(events, codes, detector, psf, pattern, bad, varying):
+    """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1; `varying`: y, x of
+    the stars that vary."""
     codes, confidence = codes.copy(), np.ones(len(events))
     likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
     sharp, error = _shapes(events, detector, (codes < 0) & (likeness <= 0.5))
@@ -354,19 +360,26 @@ def _tell(events, codes, detector, psf, pattern, bad):
     tell(in_bad & (dark | (pointed < 0.9)), "bad frame", 1 - pointed / 2)
     tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
     tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
-    lit = np.flatnonzero((codes < 0) & ~dark)
-    again = lit[_appears_again(events[lit], detector)]
+    blunt = np.flatnonzero(codes < 0)
+    again = blunt[_on_varying(events[blunt], varying) | _appears_again(events[blunt], detector)]
     codes[again], confidence[again] = _CODES["variable star"], 1 - pointed[again]
     tell(codes < 0, "other", 1 - pointed)
     return codes, confidence
 
 
+def _on_varying(events, varying):
+    """Which of some events lie on stars that vary."""
+    if not varying.size or not len(events):
+        return np.zeros(len(events), bool)
+    distance, _ = cKDTree(varying.T).query(np.column_stack([events["y_peak"], events["x_peak"]]))
+    return distance <= kernels_kinds.RADIUS
+
+
 def _appears_again(events, detector):
-    """Which of some events, none sharper than a star, are found at one dark place of the sky in as many frames as a
-    variable star: one that has flared up."""
+    """Which of some events are found at one dark place of the sky, brighter than it, in as many frames as a variable
+    star: one that has flared up."""
     frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
-    dark_sky = detector.structure[y, x] == 0
-    here = np.flatnonzero(dark_sky)
+    here = np.flatnonzero((detector.structure[y, x] == 0) & (np.asarray(events["polarity"]) == "bright"))
     found = np.zeros(len(events), bool)
     if here.size:
         near = cKDTree(np.column_stack([y, x])[here])

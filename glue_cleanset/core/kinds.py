@@ -168,7 +168,9 @@ def tell_kinds(detector, outliers):
         if len(tracks) or known.any():
             outliers = _flag(detector, outliers, moving.flags, whole.index)
             events, numbers, codes, track = whole.find_events(outliers, settings.grow)
+            source = pattern and pattern.source
             pattern = find_pattern(detector, outliers, events, shifts)
+            pattern = pattern and replace(pattern, source=source or pattern.source)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying)
     if pattern is not None:

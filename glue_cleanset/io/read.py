@@ -21,7 +21,7 @@ from ..core.names import distinct, listed
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
-__all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
+__all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set", "read_wcs"]
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
 # what this package writes beside the cleaned frames is not taken for frames when a directory is read
@@ -62,6 +62,11 @@ class FitsImageSet(ImageSet):
         NaN or an empty text where the header is silent.
     dq : ndarray, (N, ny, nx), integer, or None
         The mask or data quality that the files hold. `mask` is True where it is not zero, and at BLANK.
+    alignment : astropy.table.Table or None
+        What `glue_cleanset.io.align` did, one row per frame: ``frame`` (1 ...), ``name``, ``dy``, ``dx`` (place now -
+        place before, mean [pixel]), ``rotation`` (before, against the reference, from x to y [deg]), ``noise``
+        (variance of the noise now / before). In ``meta``: ``by`` ('wcs' or 'stars'), ``reference`` (index), ``method``,
+        ``common`` (share of the field that all frames have).
 
     Notes
     -----
@@ -75,6 +80,7 @@ class FitsImageSet(ImageSet):
     unit: str = ""
     facts: Table | None = None
     dq: np.ndarray | None = None
+    alignment: Table | None = None
 
     def header_noise(self):
         """Gain and read noise as the headers give them.
@@ -497,7 +503,7 @@ def _read_pixels(frames):
     for path, indices in by_file.items():
         with _open(path) as hdus:
             if 0 in indices:
-                wcs = _celestial(hdus, frames[0])
+                wcs = _celestial(hdus, path, frames[0].hdu)
             unpacked = None
             for i in indices:
                 f = frames[i]
@@ -559,8 +565,29 @@ def _flags(hdus, frame):
         raise OSError(f"{frame.path}: {hdu.name} cannot be read, the file is damaged: {error}") from None
 
 
-def _celestial(hdus, frame):
-    header = hdus[frame.hdu].header
+def read_wcs(sources):
+    """Celestial coordinates of frames, from their files.
+
+    Parameters
+    ----------
+    sources : sequence of (Path, int, int or None)
+        As `FitsImageSet.sources`.
+
+    Returns
+    -------
+    list of astropy.wcs.WCS or None
+        None where a header has none, or, with a warning, where it cannot be read.
+    """
+    found = {}
+    for path, hdu, _ in sources:
+        if (path, hdu) not in found:
+            with _open(path) as hdus:
+                found[path, hdu] = _celestial(hdus, path, hdu)
+    return [found[path, hdu] for path, hdu, _ in sources]
+
+
+def _celestial(hdus, path, hdu):
+    header = hdus[hdu].header
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
@@ -569,5 +596,5 @@ def _celestial(hdus, frame):
         except Exception as error:  # of any kind: the header is a stranger's
             problem = error
     # a set with broken coordinates can be cleaned all the same
-    warnings.warn(f"{frame.path}: its coordinates (WCS) cannot be read: {problem}", AstropyUserWarning, stacklevel=4)
+    warnings.warn(f"{path}: its coordinates (WCS) cannot be read: {problem}", AstropyUserWarning, stacklevel=4)
     return None

@@ -54,7 +54,7 @@ def _begins_as_manifest(path):
     return file.is_file() and find_fits_files(file) == [file]
 
 
-def image_set(path, *, extension=None, files=None):
+def image_set(path, *, extension=None, files=None, skip_bad=False, align=None):
     """One cube (frame, y, x) from a directory, a manifest, a FITS cube or a multi-extension file.
 
     Parameters
@@ -65,6 +65,10 @@ def image_set(path, *, extension=None, files=None):
         Which extension of the files to read; default as `glue_cleanset.io.read.read_image_set` chooses.
     files : list of str, optional
         The frames themselves, relative to the directory of `path`, which is then only the first of them.
+    skip_bad : bool
+        Leave out files and frames that cannot be used, with a warning, instead of raising.
+    align : {'wcs', 'stars'}, optional
+        Bring the frames onto the pixels of the first one, see `glue_cleanset.io.align`. None = as they are.
 
     Returns
     -------
@@ -77,7 +81,10 @@ def image_set(path, *, extension=None, files=None):
     ValueError, TypeError, OSError
         As `glue_cleanset.io.read.read_image_set` raises them: one frame, different shapes, no FITS.
     """
-    return _cube(_read(path, extension, files), _label(path, files), Data)
+    frames = _read(path, extension, files, skip_bad)
+    if align is not None:
+        frames = _aligned(frames, align)
+    return _cube(frames, _label(path, files), Data)
 
 
 def cleaned_image_set(path, *, extension=None, files=None):
@@ -195,11 +202,20 @@ class _Linker(HubListener):
                 collection.add_link(links)
 
 
-def _read(path, extension, files):
+def _aligned(frames, by):
+    from ..io.align import align_by_stars, align_by_wcs  # here: few sets are aligned
+
+    ways = {"wcs": align_by_wcs, "stars": align_by_stars}
+    if by not in ways:
+        raise ValueError(f"align is {by!r}; give 'wcs', 'stars' or None")
+    return ways[by](frames)
+
+
+def _read(path, extension, files, skip_bad=False):
     source = path
     if files is not None:
         source = [os.path.normpath(os.path.join(os.path.dirname(path), file)) for file in files]
-    return read_image_set(source, extension=extension)
+    return read_image_set(source, extension=extension, skip_bad=skip_bad)
 
 
 def _label(path, files):

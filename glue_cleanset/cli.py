@@ -110,7 +110,7 @@ def _parser():
     align.add_argument(
         "--whole-pixels",
         action="store_true",
-        help="with --align: move whole pixels and interpolate nothing, up to half a pixel off; the noise stays as it is",
+        help="with --align: move whole pixels, up to half a pixel off, and interpolate nothing; the noise stays white",
     )
 
     noise = clean.add_argument_group("noise")

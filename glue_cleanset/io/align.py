@@ -256,8 +256,8 @@ def _reporter(progress, total):
 
 def _placed(to_frame, resample, shape):
     """The description of a mapping, from points all over the grid."""
-    y, x = np.meshgrid(*(np.linspace(0, n - 1, min(n, _SAMPLES)) for n in shape), indexing="ij")
-    points, there = np.stack([y.ravel(), x.ravel()]), np.stack(to_frame(y.ravel(), x.ravel()))
+    y, x = _sample(shape)
+    points, there = np.stack([y, x]), np.stack(to_frame(y, x))
     known = np.isfinite(there).all(axis=0)
     nowhere = np.full(2, np.nan)
     if known.sum() < 3:
@@ -270,9 +270,14 @@ def _placed(to_frame, resample, shape):
     return _Placed(to_frame, resample, shift, fit[:2].T, fit[2], float(departure), _noise_factor(there))
 
 
+def _sample(shape):
+    """y, x of pixels all over the grid, its corners among them."""
+    y, x = np.meshgrid(*(np.rint(np.linspace(0, n - 1, min(n, _SAMPLES))) for n in shape), indexing="ij")
+    return y.ravel(), x.ravel()
+
+
 def _overlaps(place, shape):
-    y, x = np.meshgrid(*(np.linspace(0, n - 1, min(n, _SAMPLES)) for n in shape), indexing="ij")
-    return _inside(*place.to_frame(y.ravel(), x.ravel()), shape).any()
+    return _inside(*place.to_frame(*_sample(shape)), shape).any()
 
 
 def _inside(y, x, shape):

@@ -52,11 +52,14 @@ class BadFramesError(OSError, ValueError):
     ----------
     bad : list of str
         What is wrong with each, by name.
+    left : int
+        How many frames can be used.
     """
 
-    def __init__(self, text, bad):
+    def __init__(self, text, bad, left):
         super().__init__(text)
         self.bad = bad
+        self.left = left
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +236,7 @@ def _judge_bad(bad, total, left, skip_bad):
     count = f"{len(bad)} of {total} frames" if total > 1 else "the frame"
     if not skip_bad:
         hint = "; leave them out (skip_bad=True, --skip-bad)" if left > 1 else ""
-        raise BadFramesError(f"{count} cannot be used: {'; '.join(texts)}{hint}", bad)
+        raise BadFramesError(f"{count} cannot be used: {'; '.join(texts)}{hint}", bad, left)
     if left < 2:
         raise BadFramesError(
             f"{count} cannot be used, {left} {'is' if left == 1 else 'are'} left, give at least 2: {'; '.join(texts)}",

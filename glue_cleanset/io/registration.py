@@ -200,7 +200,7 @@ def _sort3(a, b, c):
 
 
 def sky_of(image):
-    """Medians of coarse blocks, joined bilinearly."""
+    """The sky of an image, (ny, nx) float32: medians of coarse blocks, joined bilinearly."""
     (rows, to_rows), (columns, to_columns) = (_blocks(n) for n in image.shape)
     coarse = np.array([[np.median(image[r, c][::2, ::2]) for c in columns] for r in rows], np.float32)
     return to_rows @ coarse @ to_columns.T
@@ -215,6 +215,7 @@ def _blocks(n):
 
 
 def level_and_scatter(image):
+    """Median and standard deviation of what is left of an image without its bright and dark parts."""
     # a standard deviation with clipping, not a MAD: coarsely digitised sky has a MAD of 0 or of 1
     values = image.reshape(-1)[:: max(1, image.size // SAMPLE)].astype(float)
     for _ in range(6):

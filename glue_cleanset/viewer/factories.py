@@ -12,7 +12,7 @@ from glue.core.data_factories import load_data
 from glue.core.hub import HubListener
 from glue.core.message import DataCollectionAddMessage
 
-from ..io.read import find_fits_files, frame_stem, read_image_set
+from ..io.read import BadFramesError, find_fits_files, frame_stem, read_image_set
 from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
@@ -124,7 +124,7 @@ def cleaned_image_set(path, *, extension=None, files=None):
     return [cube, *attached.datasets]
 
 
-def image_set_from_files(paths, *, factory=image_set):
+def image_set_from_files(paths, *, factory=image_set, **options):
     """One cube from a selection of files, which a session can read again.
 
     Parameters
@@ -133,6 +133,8 @@ def image_set_from_files(paths, *, factory=image_set):
         FITS files in the order of the frames.
     factory : callable
         `image_set` or `cleaned_image_set`.
+    **options
+        Of the factory.
 
     Returns
     -------
@@ -143,12 +145,12 @@ def image_set_from_files(paths, *, factory=image_set):
         raise ValueError("paths is empty; choose the FITS files of the set")
     # relative to the first, which glue stores as the session wants it, so that set and session can be moved together
     files = [os.path.relpath(path, os.path.dirname(paths[0])) for path in paths]
-    made = load_data(paths[0], factory=factory, files=files)
+    made = load_data(paths[0], factory=factory, files=files, **options)
     return made if isinstance(made, list) else [made]
 
 
 def import_fits_files():
-    """File > Import data: ask for the files of a set and load them.
+    """File > Import data: ask for the files of a set and load them; where some cannot be used, ask to leave them out.
 
     Returns
     -------
@@ -168,7 +170,14 @@ def import_fits_files():
             "choosing files needs glue-qt and a Qt binding; call image_set_from_files(paths) instead"
         ) from error
     paths = picker.pick_fits_files()
-    return image_set_from_files(paths) if paths else []
+    if not paths:
+        return []
+    try:
+        return image_set_from_files(paths)
+    except BadFramesError as error:
+        if error.left < 2:
+            raise
+        return image_set_from_files(paths, skip_bad=True) if picker.ask_to_leave_out(error) else []
 
 
 class _LinkedCube(Data):

@@ -339,6 +339,31 @@ class TestImporter:
         Picker.chosen = ()
         assert factories.import_fits_files() == []
 
+    def test_the_picker_asks_whether_to_leave_out(self, night, monkeypatch):
+        (night / "f1.fits").write_bytes(b"")
+        asked, answers = [], iter([True, False])
+
+        class Picker:
+            @staticmethod
+            def pick_fits_files():
+                return [str(night / f"f{i}.fits") for i in range(3)]
+
+            @staticmethod
+            def ask_to_leave_out(error):
+                asked.append(error.bad)
+                return next(answers)
+
+        monkeypatch.setitem(sys.modules, "glue_cleanset.qt.files", Picker)
+        with pytest.warns(UserWarning, match="1 of 3 frames are left out"):
+            (data,) = factories.import_fits_files()
+        assert data.meta["frame names"] == ["f0", "f2"]
+        assert factories.import_fits_files() == []
+        assert [len(bad) for bad in asked] == [1, 1]
+        assert "f1.fits is empty" in asked[0][0]
+        (night / "f2.fits").write_bytes(b"")
+        with pytest.raises(OSError, match="2 of 3 frames cannot be used"):
+            factories.import_fits_files()
+
 
 WITHOUT_QT = """
 import sys

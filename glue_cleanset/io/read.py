@@ -56,9 +56,9 @@ class BadFramesError(OSError, ValueError):
         How many frames can be used.
     """
 
-    def __init__(self, text, bad, left):
+    def __init__(self, text, bad=(), left=0):
         super().__init__(text)
-        self.bad = bad
+        self.bad = list(bad)
         self.left = left
 
 
@@ -238,10 +238,8 @@ def _judge_bad(bad, total, left, skip_bad):
         hint = "; leave them out (skip_bad=True, --skip-bad)" if left > 1 else ""
         raise BadFramesError(f"{count} cannot be used: {'; '.join(texts)}{hint}", bad, left)
     if left < 2:
-        raise BadFramesError(
-            f"{count} cannot be used, {left} {'is' if left == 1 else 'are'} left, give at least 2: {'; '.join(texts)}",
-            bad,
-        )
+        rest = f"{left or 'none'} {'is' if left == 1 else 'are'} left, give at least 2"
+        raise BadFramesError(f"{count} cannot be used, {rest}: {'; '.join(texts)}", bad, left)
     warnings.warn(f"{count} are left out: {'; '.join(texts)}", stacklevel=3)
 
 
@@ -426,6 +424,8 @@ def _check_last_header(path, hdus):
     info["file"].seek(info["datLoc"] + info["datSpan"])
     if info["file"].read(8) == b"XTENSION":
         raise OSError(f"the header of extension {len(hdus)} is cut off")
+    while info["file"].compression == "gzip" and info["file"].read(1 << 20):
+        pass  # the check sum, which tells of damage, is at the end
 
 
 def _find_all_frames(files, extension, bad):
@@ -626,7 +626,9 @@ class _Pixels:
         """Read a frame into the next place; raises where it cannot be used."""
         try:
             values, blank = _plane(hdus[frame.hdu], frame.plane, frame.dtype)
-        except _UNREADABLE as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of any kind: each way of compression has its own
             raise OSError(f"{frame} cannot be read, the file is truncated or damaged: {error}") from None
         flags = None if frame.mask_hdu is None else _flags(hdus, frame)
         bad = None if flags is None else flags != 0

@@ -521,7 +521,7 @@ def test_a_good_set_is_read_without_a_word(frames):
 
 
 def test_fewer_than_two_good_frames(night):
-    folder, texts = night
+    folder, _ = night
     some = [folder / name for name in ("f01.fits", "f02.fits", "f03.fits")]
     with pytest.raises(BadFramesError, match=r"2 of 3 frames cannot be used, 1 is left, give at least 2: .*f02.*f03"):
         read_image_set(some, skip_bad=True)

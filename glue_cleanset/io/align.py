@@ -26,6 +26,8 @@ __all__ = ["align_by_stars", "align_by_wcs", "describe_alignment", "noise_after_
 
 # up to this distance of any pixel from its place a frame counts as shifted, not turned [pixels]
 _PURE = 0.5
+# a step this close to whole pixels everywhere needs no interpolation [pixels]
+_WHOLE = 0.01
 # what is not measured by more than this at the corners is no rotation [pixels]
 _ROTATION_MATTERS = 0.1
 # a pixel to which a bad one contributes more than this share is bad
@@ -52,6 +54,11 @@ class _Placed:
     offset: np.ndarray
     departure: float
     noise: float
+
+    @property
+    def whole(self):
+        """Whether its pixels fall on those of the grid."""
+        return self.departure + np.abs(self.shift - np.rint(self.shift)).max() <= _WHOLE
 
     @property
     def rotation(self):
@@ -443,16 +450,17 @@ def _move(image_set, reference, places, by, whole_pixels, report):
                 flags[i] = dq[i]
             rows.append((0.0, 0.0, 0.0, 1.0))
             continue
-        move = _whole if whole_pixels else _interpolated
+        whole = whole_pixels or place.whole
+        move = _whole if whole else _interpolated
         frames[i], moved, quality = move(image_set, i, place, None if dq is None else dq[i])
         if mask is not None:
             mask[i] = moved
         if dq is not None:
             flags[i] = quality
         common &= np.isfinite(frames[i]) | moved
-        shift = np.rint(place.shift) if whole_pixels else place.shift
+        shift = np.rint(place.shift) if whole else place.shift
         shifts[i] = shift if place.departure <= _PURE else np.nan
-        rows.append((*shift, place.rotation, 1.0 if whole_pixels else place.noise))
+        rows.append((*shift, place.rotation, 1.0 if whole else place.noise))
     report(2 * n)
     table["frame"] = np.arange(1, n + 1)
     table["name"] = list(image_set.names)

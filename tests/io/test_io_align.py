@@ -266,6 +266,15 @@ def test_whole_pixels_change_no_value(tmp_path, stars):
     np.testing.assert_array_equal(aligned.frames[2][3:, :-3], frames[2][:-3, 3:])
 
 
+def test_what_lies_on_whole_pixels_is_not_interpolated(tmp_path, stars):
+    frames = np.float32([scene(stars, move) for move in ((0, 0, 0), (4, -7, 0), (0, 0, 0))])
+    headers = [header_of(move) for move in ((0, 0, 0), (4, -7, 0), (0, 0, 0))]
+    aligned = align("wcs", write_set(tmp_path / "set", frames, headers))
+    np.testing.assert_array_equal(aligned.frames[1][:-4, 7:], frames[1][4:, :-7])
+    np.testing.assert_array_equal(aligned.frames[2], frames[2])
+    np.testing.assert_array_equal(aligned.alignment["noise"], 1)
+
+
 def test_shifts_before_are_added(tmp_path, stars):
     frames = np.float32([scene(stars, move) for move in ((0, 0, 0), (2, 5, 0))])
     headers = [fits.Header({"LTV1": 10.0 * i, "LTV2": -3.0}) for i in range(2)]
@@ -321,6 +330,13 @@ def test_headers_tell(tmp_path, turned, by):
         matrix, offset = mapping(MOVES[i])
         x, y = scale @ ((matrix @ [60, 70] + offset)[::-1] + 1) + [header["LTV1"], header["LTV2"]] - 1
         assert (y, x) == pytest.approx((60, 70), abs=0.5)
+
+
+def test_the_map_tells_of_the_alignment(tmp_path, turned):
+    aligned = align_by_wcs(turned, whole_pixels=True)
+    write_result(make_result(aligned), aligned, tmp_path / "out")
+    history = "".join(str(line) for line in fits.getheader(tmp_path / "out" / "rejection_map.fits")["HISTORY"])
+    assert describe_alignment(aligned.alignment) in history
 
 
 def test_shifts_are_read_back(tmp_path, stars):

@@ -325,6 +325,18 @@ class TestImporter:
         np.testing.assert_array_equal(again["image"], make_frames()[[3, 1]])
         assert again.meta["frame names"] == ["f3", "f1"]
 
+    def test_aligned_on_request(self, night):
+        pytest.importorskip("reproject")
+        fits.setval(night / "f3.fits", "CRPIX1", value=SKY["CRPIX1"] + 2)
+        cube = factories.image_set(str(night), align="wcs")
+        np.testing.assert_array_equal(cube["image"][3][:, :-2], make_frames()[3][:, 2:])
+        np.testing.assert_array_equal(cube["image"][0], make_frames()[0])
+        assert cube.meta["frame shifts"] == [[0, 0], [0, 0], [0, 0], [0, -2], [0, 0]]
+        assert cube.meta["source of frame shifts"] == "alignment"
+        np.testing.assert_array_equal(factories.image_set(str(night))["image"], make_frames())
+        with pytest.raises(ValueError, match="align is 'sun'; give 'wcs', 'stars' or None"):
+            factories.image_set(str(night), align="sun")
+
     def test_the_picker_is_asked(self, night, monkeypatch):
         class Picker:
             chosen = (str(night / "f0.fits"), str(night / "f2.fits"))

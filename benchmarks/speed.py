@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from astropy.table import Table
 
 from glue_cleanset import CleanSettings, clean_image_set
 from glue_cleanset.core.simulate import simulate_set
@@ -177,7 +178,9 @@ def _size(result):
         return sum(array.nbytes for array in result)
     if isinstance(result, np.ndarray):
         return result.nbytes
-    return sum(getattr(getattr(result, field.name), "nbytes", 0) for field in fields(result))
+    parts = [getattr(result, field.name) for field in fields(result)]
+    columns = [column for part in parts if isinstance(part, Table) for column in part.columns.values()]
+    return sum(getattr(part, "nbytes", 0) for part in (*parts, *columns))
 
 
 def _rounded(times):

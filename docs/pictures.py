@@ -43,23 +43,23 @@ def main(directory=None, docs=DOCS):
         again.close()
 
 
-def take(widget, path, left=0):
-    """A picture of a widget as it is after all is drawn, without its left part."""
+def take(widget, path, left=0, height=None):
+    """A picture of a widget as it is after all is drawn, without its left part, or of its upper part only."""
     from glue_qt.utils import process_events
 
     process_events(wait=1.5)
     picture = widget.grab()
-    picture.copy(left, 0, picture.width() - left, picture.height()).save(str(path))
+    picture.copy(left, 0, picture.width() - left, height or picture.height()).save(str(path))
 
 
 def walk(application, directory, docs):
-    """Clean, review, browse, trace, overrule, clean again; a picture of each step."""
+    """Clean, review, browse, trace, follow what moves, overrule, clean again; a picture of each step."""
     from glue.core.data_factories import load_data
     from glue.core.roi import RectangularROI
     from glue_qt.viewers.image import ImageViewer
 
     from glue_cleanset.qt.browse import find_browser
-    from glue_cleanset.qt.tools import OverlapTool, RejectTool, RestoreTool
+    from glue_cleanset.qt.tools import KindsTool, OverlapTool, RejectTool, RestoreTool
     from glue_cleanset.qt.trace import open_trace
     from glue_cleanset.viewer.browse import event_order
 
@@ -95,6 +95,17 @@ def walk(application, directory, docs):
 
     for viewer in viewers:
         viewer.state.reset_limits()
+    if attached.tracks is not None:
+        on_map.toolbar.actions[KindsTool.tool_id].trigger()
+        look_at(original, attached, 100)
+        table = next(viewer for viewer in application.viewers[-1] if getattr(viewer, "data", None) is attached.tracks)
+        table.cleanset_tracks.choose(1)
+        take(application, docs / "kinds.png", LEFT)
+        browser.leave()
+        on_map.toolbar.actions[KindsTool.tool_id].trigger()
+        original.state.slices = (0, 0, 0)
+    for viewer in viewers:
+        viewer.state.reset_limits()
     on_map.toolbar.actions[OverlapTool.tool_id].trigger()
     take(on_map.parent(), docs / "overlap.png")
     on_map.toolbar.actions[OverlapTool.tool_id].trigger()
@@ -116,6 +127,60 @@ def walk(application, directory, docs):
     dialog.preview.settle()
     take(dialog, docs / "again.png")
     clean(dialog).close()
+    if attached.tracks is not None:
+        compare(application, attached, docs)
+
+
+def compare(application, attached, docs):
+    """A moving object as it is, cleaned, and cleaned by a plain rejection, which is undone afterwards."""
+    import numpy as np
+    from glue_qt.viewers.image import ImageViewer
+
+    from glue_cleanset.qt.review import SKY_MARGINS
+    from glue_cleanset.qt.tools import TracksTool
+    from glue_cleanset.viewer.attach import find_attached
+
+    dialog = open_dialog(application)
+    dialog.state.keep = ()
+    clean(dialog).close()
+    plain = find_attached(application.data_collection)[-1]
+    application.new_tab()
+    area = application.current_tab.viewport()
+    height = 360
+    for place, (attribute, title) in enumerate(
+        (
+            (attached.source, "One of the frames"),
+            (attached.cleaned, "Cleaned: the minor planet stays"),
+            (plain.cleaned, "Plain rejection: it is gone"),
+        )
+    ):
+        viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+        layer = viewer.state.layers[0]
+        layer.attribute, layer.alpha, layer.percentile = attribute, 1.0, "Custom"
+        layer.v_min, layer.v_max = np.percentile(attached.cube[attached.source], [1, 98])
+        viewer.parent().setGeometry(place * area.width() // 3, 0, area.width() // 3, height)
+        viewer.state.title = title
+        viewer.state.x_axislabel = viewer.state.y_axislabel = ""
+        viewer.axes.resizer.margins = SKY_MARGINS
+        viewer.axes.resizer.on_resize(None)
+        look_at(viewer, attached, 25)
+        take(viewer, docs / "kept.png")  # until all is drawn
+        viewer.toolbar.actions[TracksTool.tool_id].trigger()
+    take(area, docs / "kept.png", height=height)
+    application.close_tab(application.tab_count - 1, warn=False)
+    application.undo()
+
+
+def look_at(viewer, attached, reach):
+    """Show the first moving object in the middle of its way, and so many pixels on both sides of it."""
+    from echo import delay_callback
+
+    frame = attached.shape[0] // 2
+    y, x = attached.track_positions[0, frame]
+    viewer.state.slices = (frame, 0, 0)
+    with delay_callback(viewer.state, "x_min", "x_max", "y_min", "y_max"):
+        viewer.state.x_min, viewer.state.x_max = x - reach, x + reach
+        viewer.state.y_min, viewer.state.y_max = y - 0.8 * reach, y + 0.8 * reach
 
 
 def open_dialog(application):

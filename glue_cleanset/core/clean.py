@@ -3,13 +3,14 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
 from .detect import Detector
-from .events import map_kinds, summarize
+from .events import add_facts, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kernels_flag import judge
 from .kinds import tell_kinds
@@ -17,8 +18,8 @@ from .model import SetModel
 from .names import listed
 from .noise import NoiseModel, fit_noise
 from .normalize import normalize
-from .overrule import apply, work_out
-from .pattern import HotPixels
+from .overrule import apply, plan
+from .pattern import Pattern, hot_pixel_map
 from .repair import copy_frames, repaired_values
 from .settings import CleanSettings
 
@@ -101,8 +102,10 @@ class CleanResult:
         ``peak_significance`` [sigma].
     track_positions : ndarray, (T, N, 2)
         y, x of each moving object in each frame.
-    hot_pixels : glue_cleanset.core.pattern.HotPixels or None
-        The hot and cold pixels in the frame of the detector; None where the frames are not shifted against each other,
+    light : (ndarray, ndarray), (L,)
+        Flat index into (N, ny, nx) of each hit on a moving object, ascending, and the light of the object there [ADU].
+    pattern : glue_cleanset.core.pattern.Pattern or None
+        Where the events of the cleaning lie on the detector; None where the frames are not shifted against each other,
         or no pattern is seen.
     """
 
@@ -128,7 +131,13 @@ class CleanResult:
     kind_map: np.ndarray = field(repr=False, default=None)
     tracks: Table = field(repr=False, default=None)
     track_positions: np.ndarray = field(repr=False, default=None)
-    hot_pixels: HotPixels | None = field(repr=False, default=None)
+    light: tuple[np.ndarray, np.ndarray] | None = field(repr=False, default=None)
+    pattern: Pattern | None = field(repr=False, default=None)
+
+    @cached_property
+    def hot_pixels(self):
+        """The hot and cold pixels in the frame of the detector: `glue_cleanset.core.pattern.HotPixels`, or None."""
+        return None if self.pattern is None else hot_pixel_map(self.pattern, self.rejected.shape)
 
     def event_labels(self):
         """The number of the event every pixel belongs to, kept ones included: (N, ny, nx) int32, 0 = none."""
@@ -206,23 +215,19 @@ def clean_image_set(
         copy = pool.submit(copy_frames, image_set)
         model = _compare_frames(image_set, settings)
         normalization, noise = model.normalization, model.noise
-        scales, offsets = normalization.scales, normalization.offsets
         report(0.1)
         detector = Detector(image_set, model, settings, progress=report)
         told, model = tell_kinds(detector, detector.find()), detector.model
         outliers, events, numbers = told.outliers, told.events, told.numbers
-        del detector
+        del detector  # its images are large
+        add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
         report(0.9)
         cleaned = copy.result()
     if settings.repair != "none":
         rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        values = repaired_values(image_set, rejected, normalization, settings)
-        if settings.repair in ("median", "mean"):
-            # under a hit on a moving object is the object
-            values[np.searchsorted(rejected.index, told.light[0])] += told.light[1]
-        cleaned.reshape(-1)[rejected.index] = values
+        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings, told.light)
     summary = summarize(
-        outliers, image_set.shape, events, image_set.names, scales, offsets, noise.mismatch, told.remarks
+        outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
         cleaned=cleaned,
@@ -230,8 +235,8 @@ def clean_image_set(
         events=events,
         summary=summary,
         noise=noise,
-        scales=scales,
-        offsets=offsets,
+        scales=normalization.scales,
+        offsets=normalization.offsets,
         gradients=normalization.gradients,
         settings=settings,
         warnings=_warnings(summary, noise, normalization.alone),
@@ -239,24 +244,14 @@ def clean_image_set(
         event_numbers=numbers,
         model=model,
         mask=image_set.mask,
-        kind_map=map_kinds(outliers, events, numbers),
+        kind_map=map_kinds(outliers, events, numbers, told.kinds),
         tracks=told.tracks,
         track_positions=told.track_positions,
-        hot_pixels=told.hot_pixels,
+        light=told.light,
+        pattern=told.pattern,
     )
     if protect is not None or reject is not None:
-        known = result.event_pixels, result.event_numbers
-        change = work_out(
-            image_set,
-            settings,
-            model,
-            result.rejected,
-            result.reference,
-            known,
-            events,
-            restore=protect,
-            reject=reject,
-        )
+        change = plan(result, image_set, restore=protect, reject=reject)
         result = apply(result, change, cleaned)
         result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))
     report(1.0)

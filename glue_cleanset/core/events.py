@@ -7,7 +7,7 @@ from astropy.table import Table
 from . import kernels
 from .settings import KINDS
 
-__all__ = ["FACTS", "find_events", "map_kinds", "summarize"]
+__all__ = ["FACTS", "add_facts", "find_events", "kind_codes", "map_kinds", "summarize"]
 
 # what is said of an event beyond what is measured
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
@@ -32,50 +32,37 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
     Returns
     -------
     events : astropy.table.Table
-        One row per event, see `glue_cleanset.CleanResult`; of no kind yet.
+        One row per event, see `glue_cleanset.CleanResult`, without what `add_facts` adds.
     number : ndarray, (K,), int32
         The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
-    dark = residual < 0
-    frame, y, x = np.unravel_index(index, shape)
     ny, nx = shape[1:]
-    number = np.empty(index.size, np.int32)
-    alike = dark.astype(np.int32)
+    alike = (residual < 0).astype(np.int32)
     if group is not None:
         alike = (2 * group + (alike if whole is None else np.where(whole, 0, alike))).astype(np.int32)
+    number = np.empty(index.size, np.int32)
     count = kernels.label(index, alike, ny, nx, number)
     if whole is not None and whole.any():
-        count = _join_groups(number, group, frame, np.flatnonzero(whole))
-    event = number - 1
-    weight = np.abs(np.nan_to_num(residual))
-    weight = np.where(np.bincount(event, weight, count)[event] > 0, weight, 1.0)
-    strength = np.abs(np.nan_to_num(significance))
-    strongest = np.zeros(count)
-    np.maximum.at(strongest, event, strength)
-    last = np.flatnonzero(strength == strongest[event])
-    peak = np.empty(count, int)
-    peak[event[last]] = last
-
-    def total(values):
-        return np.bincount(event, values, count)
+        count = _join_groups(number, group, index // (ny * nx), np.flatnonzero(whole))
+    pixels, peak = np.zeros(count, np.int32), np.full(count, -1, np.int64)
+    centre, total = np.zeros((2, count)), np.zeros(count)
+    kernels.measure_events(index, residual, significance, number, ny, nx, pixels, peak, centre, total)
+    place = index[peak]
+    y_peak, x_peak = np.divmod(place % (ny * nx), nx)
 
     events = Table(
         {
             "event": np.arange(1, count + 1, dtype=np.int32),
-            "frame": (frame[peak] + 1).astype(np.int32),
-            "y": (total(weight * y) / total(weight)) * u.pix,
-            "x": (total(weight * x) / total(weight)) * u.pix,
-            "y_peak": y[peak].astype(np.int32) * u.pix,
-            "x_peak": x[peak].astype(np.int32) * u.pix,
-            "pixels": np.bincount(event, minlength=count).astype(np.int32),
-            "total": total(np.nan_to_num(residual)) * u.adu,
+            "frame": (place // (ny * nx) + 1).astype(np.int32),
+            "y": centre[0] * u.pix,
+            "x": centre[1] * u.pix,
+            "y_peak": y_peak.astype(np.int32) * u.pix,
+            "x_peak": x_peak.astype(np.int32) * u.pix,
+            "pixels": pixels,
+            "total": total * u.adu,
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
-            "polarity": np.where(dark[peak], "dark", "bright").astype("U6"),
-            "kind": np.full(count, "other", FACTS["kind"]),
-            "confidence": np.zeros(count),
-            "track": np.zeros(count, FACTS["track"]),
-            "kept": np.zeros(count, bool),
+            "polarity": np.where(residual[peak] < 0, "dark", "bright").astype("U6"),
         }
     )
     events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
@@ -91,16 +78,37 @@ def _join_groups(number, group, frame, some):
     return left.size
 
 
-def map_kinds(outliers, events, numbers):
+def add_facts(events, kinds, confidence, track, keep):
+    """Let the table of the events tell their kinds.
+
+    Parameters
+    ----------
+    events : astropy.table.Table
+        Of `find_events`; changed in place.
+    kinds : ndarray, (E,), int
+        The place of the kind of each event in `KINDS`.
+    confidence, track : ndarray, (E,)
+        0 ... 1; of `glue_cleanset.CleanResult.tracks`, 0 = none.
+    keep : sequence of str
+        The kinds that are kept.
+    """
+    events["kind"] = np.array(list(KINDS), FACTS["kind"])[kinds]
+    events["confidence"] = confidence.astype(FACTS["confidence"])
+    events["track"] = track.astype(FACTS["track"])
+    events["kept"] = np.array([kind in keep for kind in KINDS])[kinds]
+
+
+def map_kinds(outliers, events, numbers, kinds):
     """Of the most significant event at each pixel, kept ones included, 1 + the place of its kind in `KINDS`.
 
     Parameters
     ----------
     outliers : Outliers
     events : astropy.table.Table
-        With their kinds.
     numbers : ndarray, (K,), int
         The event of each pixel of ``outliers.index``.
+    kinds : ndarray, (E,), int
+        The place of the kind of each event in `KINDS`, see `kind_codes`.
 
     Returns
     -------
@@ -109,7 +117,7 @@ def map_kinds(outliers, events, numbers):
     """
     frame, column = np.divmod(outliers.index, outliers.rejection_map.size)
     codes = np.zeros(np.max(numbers, initial=0) + 1, np.uint8)
-    codes[events["event"]] = _kind_codes(events) + 1
+    codes[events["event"]] = kinds + 1
     image = np.zeros(outliers.rejection_map.shape, np.uint8)
     flat = image.reshape(-1)
     most = ~outliers.kept & (outliers.rejection_map.reshape(-1)[column] == frame + 1)
@@ -121,7 +129,7 @@ def map_kinds(outliers, events, numbers):
     return image
 
 
-def _kind_codes(events):
+def kind_codes(events):
     """The place of the kind of each event in `KINDS`."""
     codes = np.zeros(len(events), np.uint8)
     for code, kind in enumerate(KINDS):
@@ -129,8 +137,8 @@ def _kind_codes(events):
     return codes
 
 
-def summarize(outliers, shape, events, names, scales, offsets, mismatch, remarks=None):
-    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `shape` as above."""
+def summarize(outliers, shape, events, kinds, names, normalization, mismatch, remarks=None):
+    """The verbose summary: one row per frame, see `glue_cleanset.CleanResult`; `shape` and `kinds` as above."""
     n, ny, nx = shape
     pixels = np.bincount(outliers.index[~outliers.kept] // (ny * nx), minlength=n)
     frame = np.asarray(events["frame"]) - 1
@@ -141,12 +149,12 @@ def summarize(outliers, shape, events, names, scales, offsets, mismatch, remarks
             "events": np.bincount(frame[~np.asarray(events["kept"])], minlength=n),
             "pixels": pixels,
             "percent": 100 * pixels / (ny * nx) * u.percent,
-            "scale": scales,
-            "offset": offsets * u.adu,
+            "scale": normalization.scales,
+            "offset": normalization.offsets * u.adu,
             "mismatch": 100 * mismatch * u.percent,
         }
     )
-    counts = np.bincount(frame * len(KINDS) + _kind_codes(events), minlength=n * len(KINDS)).reshape(n, -1)
+    counts = np.bincount(frame * len(KINDS) + kinds, minlength=n * len(KINDS)).reshape(n, -1)
     for kind, count in zip(KINDS, counts.T, strict=True):
         table[kind.replace(" ", "_")] = count
     table["remark"] = np.full(n, "") if remarks is None else np.array(remarks, dtype=str)

@@ -288,6 +288,36 @@ def _first(number, k):
 
 
 @jit
+def measure_events(index, residual, significance, number, ny, nx, pixels, peak, centre, total):
+    """Of each event: how many pixels it has, the place of the most significant in `index` (of equals the last), the
+    centre of its light (2, E), and its light; `number`: the event (1 ...) of each pixel."""
+    weight = np.zeros(len(pixels))
+    plain = np.zeros((2, len(pixels)))
+    for k in range(len(index)):
+        e = number[k] - 1
+        y, x = index[k] // nx % ny, index[k] % nx
+        r = 0.0 if np.isnan(residual[k]) else residual[k]
+        w = np.abs(r)
+        pixels[e] += 1
+        total[e] += r
+        weight[e] += w
+        centre[0, e] += w * y
+        centre[1, e] += w * x
+        plain[0, e] += y
+        plain[1, e] += x
+        s = 0.0 if np.isnan(significance[k]) else np.abs(significance[k])
+        most = -1.0
+        if peak[e] >= 0:
+            most = significance[peak[e]]
+            most = 0.0 if np.isnan(most) else np.abs(most)
+        if s >= most:
+            peak[e] = k
+    for e in range(len(pixels)):
+        for axis in range(2):
+            centre[axis, e] = centre[axis, e] / weight[e] if weight[e] > 0 else plain[axis, e] / pixels[e]
+
+
+@jit
 def patch_means(z, reference, light, first, last, rough, own_scatter, mean, difference, count, width):
     """Of the patches first ... last of each frame, without hits: the mean of the reference, and of the difference to
     it, over the good pixels, their number, and the scatter, each (N, M).

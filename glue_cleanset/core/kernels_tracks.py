@@ -251,13 +251,13 @@ def restless_places(inflation, median, y0, y1, sky, model, least, share, reach):
 
 @jit
 def find_hidden_points(z, variance, corner, form, half, rank, limits, found):
-    """The brightest point of light of each frame in a small box, above what is always there.
+    """The brightest points of light of each frame in a small box, above what is always there.
 
     z : (N, h, w) on the mean scale; NaN = not to be used; changed
     variance : (N,) of a pixel of it
     corner : (y, x) of the box
     rank : which of the ordered samples of a pixel is taken as always there
-    found : (6, N), see `find_points`
+    found : (6, K) for the K / N brightest of each frame, see `find_points`
     Returns how many there are.
     """
     n, h, w = z.shape
@@ -275,16 +275,17 @@ def find_hidden_points(z, variance, corner, form, half, rank, limits, found):
                 low = values[rank]
             for i in range(n):
                 z[i, y, x] -= low
-    least, _, error = limits
+    least, worst, error = limits
     stamp = np.empty((2 * half + 1, 2 * half + 1))
     for b in range(2 * half + 1):
         for a in range(2 * half + 1):
             stamp[b, a] = _shape(form, b - half, a - half)[0]
     cut = np.empty_like(stamp)
     result = np.empty(5)
+    strength = np.empty((h, w))
     number = 0
     for i in range(n):
-        best, by, bx = 0.0, -1, -1
+        strength[:] = 0
         for y in range(half, h - half):
             for x in range(half, w - half):
                 s, sp, sr, spp, spr = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -299,22 +300,27 @@ def find_hidden_points(z, variance, corner, form, half, rank, limits, found):
                             spr += p * r
                 power = s * spp - sp * sp
                 if s > 0.7 * stamp.size and power > 0:
-                    strength = (s * spr - sp * sr) / np.sqrt(power * s)
-                    if strength > best:
-                        best, by, bx = strength, y, x
-        if best * best < least * least * variance[i]:
-            continue
-        cut[:] = z[i, by - half : by + half + 1, bx - half : bx + half + 1]
-        if not _fit_point(cut, variance[i], form, error, True, result):
-            continue
-        if result[2] > least * result[3] and max(abs(result[0]), abs(result[1])) < 1.2:
-            found[0, number], found[1, number], found[2, number] = (
-                i,
-                corner[0] + by + result[0],
-                corner[1] + bx + result[1],
-            )
-            found[3, number], found[4, number], found[5, number] = result[2], result[3], result[4]
-            number += 1
+                    strength[y, x] = (s * spr - sp * sr) / np.sqrt(power * s)
+        # a hit may outshine it
+        for _ in range(len(found[0]) // n):
+            by, bx = 0, 0
+            for y in range(half, h - half):
+                for x in range(half, w - half):
+                    if strength[y, x] > strength[by, bx]:
+                        by, bx = y, x
+            peak = strength[by, bx]
+            if not peak * peak > least * least * variance[i]:
+                break
+            strength[max(by - 2, 0) : by + 3, max(bx - 2, 0) : bx + 3] = 0
+            cut[:] = z[i, by - half : by + half + 1, bx - half : bx + half + 1]
+            if not _fit_point(cut, variance[i], form, error, True, result):
+                continue
+            fine = result[4] < worst and max(abs(result[0]), abs(result[1])) < 1.2
+            if result[2] > least * result[3] and fine:
+                found[0, number] = i
+                found[1, number], found[2, number] = corner[0] + by + result[0], corner[1] + bx + result[1]
+                found[3, number], found[4, number], found[5, number] = result[2], result[3], result[4]
+                number += 1
     return number
 
 

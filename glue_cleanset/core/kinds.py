@@ -1,6 +1,6 @@
 """What each event is, and what of it is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
@@ -8,9 +8,9 @@ from scipy import special
 
 from . import kernels_kinds
 from .detect import Outliers
-from .events import FACTS, find_events
+from .events import find_events
 from .kernels_tracks import bright_peaks
-from .pattern import HotPixels, find_pattern, hot_pixel_map
+from .pattern import Pattern, find_pattern
 from .psf import find_psf
 from .settings import KINDS
 from .threads import at_once
@@ -45,15 +45,21 @@ class Told:
     outliers : Outliers
         What stands out, with the whole of trails and moving objects; what is kept is marked.
     events : astropy.table.Table
+        As `find_events` gives it.
     numbers : ndarray, (K,), int32
         The event of each pixel of ``outliers.index``.
+    kinds : ndarray, (E,), int8
+        The place of the kind of each event in `KINDS`.
+    confidence, track : ndarray, (E,)
+        Of each event.
     tracks : astropy.table.Table
         One row per moving object.
     track_positions : ndarray, (T, N, 2)
         y, x of each in each frame.
     light : (ndarray, ndarray)
         Flat index and light [ADU] of moving objects in pixels that are rejected nevertheless.
-    hot_pixels : HotPixels or None
+    pattern : Pattern or None
+        With a likeness for the events that are called hot or cold pixels by it.
     remarks : list of str
         What is to be said of each frame; '' = nothing.
     """
@@ -61,10 +67,13 @@ class Told:
     outliers: Outliers
     events: Table
     numbers: np.ndarray
+    kinds: np.ndarray
+    confidence: np.ndarray
+    track: np.ndarray
     tracks: Table
     track_positions: np.ndarray
     light: tuple[np.ndarray, np.ndarray]
-    hot_pixels: HotPixels | None
+    pattern: Pattern | None
     remarks: list[str]
 
 
@@ -93,15 +102,15 @@ class _Whole:
         return group
 
     def find_events(self, outliers, shape):
-        """The events, the numbers of the pixels, and the place in `KINDS` of the events that are known, else -1."""
+        """The events, the numbers of the pixels, the place in `KINDS` of the events that are known, else -1, and their
+        tracks."""
         group = self.of(outliers.index)
         whole = group > 0
         events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
         of_event = np.zeros(len(events), int)
         of_event[numbers[whole] - 1] = group[whole]
-        events["track"] = np.array(self.tracks, FACTS["track"])[of_event]
         codes = np.array([-1, *(_CODES[kind] for kind in self.kinds[1:])], np.int8)
-        return events, numbers, codes[of_event]
+        return events, numbers, codes[of_event], np.array(self.tracks)[of_event]
 
 
 def tell_kinds(detector, outliers):
@@ -121,10 +130,11 @@ def tell_kinds(detector, outliers):
     n = len(image_set)
     whole = _Whole()
     tracks, positions = no_tracks(), np.zeros((0, n, 2))
-    light, hot_pixels, remarks = (np.zeros(0, np.int64), np.zeros(0)), None, [""] * n
+    light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
-        events, numbers, _ = whole.find_events(outliers, image_set.shape)
-        return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+        events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+        codes[:] = _CODES["other"]
+        return Told(outliers, events, numbers, codes, 0.0 * track, track, tracks, positions, light, None, remarks)
 
     median = detector.surroundings[0]
     model = detector.model
@@ -137,34 +147,27 @@ def tell_kinds(detector, outliers):
         whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
-    events, numbers, codes = whole.find_events(outliers, image_set.shape)
-    if settings.detection != "noise":
-        pattern = find_pattern(detector, outliers, events)
-    else:
-        moving, pattern = at_once(
-            lambda: find_tracks(detector, outliers, events, numbers, psf, image_set.times),
-            lambda: find_pattern(detector, outliers, events),
-        )
+    events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+    if settings.detection == "noise":
+        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
         if len(moving.table):
             tracks, positions, light = moving.table, moving.positions, moving.light
             own = ~np.isin(moving.index, light[0])
             whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
             outliers = _flag(detector, outliers, moving.flags, whole.index)
-            events, numbers, codes = whole.find_events(outliers, image_set.shape)
-            pattern = find_pattern(detector, outliers, events)
-    codes, events["confidence"] = _tell(events, codes, detector, psf, pattern, bad)
-    events["kind"] = np.array(list(KINDS), FACTS["kind"])[codes]
+            events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+    pattern = find_pattern(detector, outliers, events)
+    codes, confidence = _tell(events, codes, detector, psf, pattern, bad)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
-        hot_pixels = hot_pixel_map(pattern, image_set.shape, on_detector & (pattern.likeness > 0.5))
-    events["kept"] = np.array([kind in settings.keep for kind in KINDS])[codes]
-    kept = np.asarray(events["kept"])[numbers - 1]
+        pattern = replace(pattern, likeness=np.where(on_detector, pattern.likeness, 0))
+    kept = np.array([kind in settings.keep for kind in KINDS])[codes][numbers - 1]
     if kept.any():
         outliers = outliers.keep(kept)
     if light[0].size:
         hit = np.isin(light[0], outliers.index[~kept])
         light = tuple(values[hit] for values in light)
-    return Told(outliers, events, numbers, tracks, positions, light, hot_pixels, remarks)
+    return Told(outliers, events, numbers, codes, confidence, track, tracks, positions, light, pattern, remarks)
 
 
 def _flag(detector, outliers, flags, index):
@@ -291,7 +294,8 @@ def _find_bad_frames(detector, stars):
 def _tell(events, codes, detector, psf, pattern, bad):
     """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1."""
     codes, confidence = codes.copy(), np.ones(len(events))
-    sharp, error = _shapes(events, detector)
+    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
+    sharp, error = _shapes(events, detector, (codes < 0) & (likeness <= 0.5))
     # neighbours of the peak of a star hold at least this share of it
     star = _FLAT if psf is None else max(_FLAT, (psf.stamp[4:7, 4:7].sum() - psf.stamp[5, 5]) / psf.stamp[5, 5] / 8)
     with np.errstate(invalid="ignore"):
@@ -299,7 +303,6 @@ def _tell(events, codes, detector, psf, pattern, bad):
     pointed = np.nan_to_num(pointed, nan=0.5)
     dark = np.asarray(events["polarity"]) == "dark"
     in_bad = bad[np.asarray(events["frame"]) - 1]
-    likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
 
     def tell(where, kind, sure):
         where = np.flatnonzero(where & (codes < 0))
@@ -315,13 +318,15 @@ def _tell(events, codes, detector, psf, pattern, bad):
     return codes, confidence
 
 
-def _shapes(events, detector):
-    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,)."""
+def _shapes(events, detector, wanted):
+    """Mean residual of the neighbours of each peak as a share of its own, and the error of that, each (E,); NaN where
+    it is not wanted."""
     rows, median = detector.rows, detector.surroundings[0]
-    frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
+    wanted = np.flatnonzero(wanted)
+    frame, y, x = (np.asarray(events[name][wanted], np.int64) for name in ("frame", "y_peak", "x_peak"))
     order = np.argsort(y.astype(np.uint16), kind="stable")
     frame, y, x = frame[order] - 1, y[order], x[order]
-    sharp, error = np.full((2, len(events)), np.nan)
+    sharp, error = np.full((2, wanted.size), np.nan)
 
     def look(y0, y1):
         frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=1)
@@ -329,9 +334,9 @@ def _shapes(events, detector):
         kernels_kinds.event_shapes(frames, row0, row1, top, rows.exact, median, frame, y, x, first, last, sharp, error)
 
     rows.work(look)
-    back = np.empty_like(order)
-    back[order] = np.arange(order.size)
-    return sharp[back], error[back]
+    shapes = np.full((2, len(events)), np.nan)
+    shapes[:, wanted[order]] = sharp, error
+    return shapes
 
 
 def no_tracks():

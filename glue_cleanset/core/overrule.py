@@ -7,12 +7,12 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
-from .events import FACTS, find_events, map_kinds, summarize
+from .events import FACTS, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
 from .repair import REACH, copied_dtype, repaired_values
 
-__all__ = ["Overruled", "apply", "overrule", "work_out"]
+__all__ = ["Overruled", "apply", "overrule", "plan", "work_out"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +89,17 @@ def overrule(result, frames, *, restore=None, reject=None, keep=None):
         raise ValueError(f"frames have the shape {image_set.shape}, the result {result.rejected.shape}; give its own")
     if result.mask is not None:
         image_set = image_set.without(result.mask)
-    change = work_out(
-        image_set, result.settings, result.model, result.rejected, result.reference,
-        (result.event_pixels, result.event_numbers), result.events, restore, reject, keep,
-    )  # fmt: skip
+    change = plan(result, image_set, restore=restore, reject=reject, keep=keep)
     return apply(result, change, result.cleaned.copy())
+
+
+def plan(result, image_set, **said):
+    """What changes in a result by a person's word, as for `work_out`; `image_set` is what was cleaned."""
+    events = result.event_pixels, result.event_numbers
+    return work_out(
+        image_set, result.settings, result.model, result.rejected, result.reference, events, result.events,
+        light=result.light, **said,
+    )  # fmt: skip
 
 
 def apply(result, change, cleaned):
@@ -114,7 +120,19 @@ def apply(result, change, cleaned):
     )
 
 
-def work_out(image_set, settings, model, rejected, reference, events, table=None, restore=None, reject=None, keep=None):
+def work_out(
+    image_set,
+    settings,
+    model,
+    rejected,
+    reference,
+    events,
+    table=None,
+    restore=None,
+    reject=None,
+    keep=None,
+    light=None,
+):
     """Find what changes when pixels are restored or rejected by hand; changes nothing.
 
     Parameters
@@ -135,6 +153,8 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
         ``event``, ``kind``, ``confidence`` and ``track`` of these events; without it they are of no kind.
     restore, reject, keep : array-like of bool, (N, ny, nx) or (ny, nx), optional
         As for `overrule`.
+    light : (ndarray, ndarray), optional
+        As `glue_cleanset.CleanResult.light`.
 
     Returns
     -------
@@ -148,8 +168,9 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
     pixels, old_numbers = events
     flags = rejected.copy()
     if take is not None:
+        taken = np.flatnonzero(take & ~rejected)
         # masked pixels are not judged, by nobody
-        flags |= take & image_set.usable(slice(None))
+        flags.reshape(-1)[taken[image_set.usable(np.unravel_index(taken, shape))]] = True
     held = pixels[~flags.reshape(-1)[pixels]]
     if give_back is not None:
         flags &= ~give_back
@@ -172,17 +193,15 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
     hit[changed % reference.size] = True
     again = hit[outliers.index % reference.size] | _beside(outliers, changed, settings, shape)
     again = np.flatnonzero(again & ~outliers.kept)
-    repaired = repaired_values(image_set, outliers.part(again), model.normalization, settings)
+    repaired = repaired_values(image_set, outliers.part(again), model.normalization, settings, light)
     index = np.concatenate([outliers.index[again], changed[gone]])
     values = np.empty(index.size, copied_dtype(image_set))
     values[: again.size] = repaired
     values[again.size :] = image_set.frames[np.unravel_index(changed[gone], shape)]
 
     numbers, found = _relabel(outliers, pixels, old_numbers, table, shape)
-    normalization = model.normalization
-    summary = summarize(
-        outliers, shape, found, image_set.names, normalization.scales, normalization.offsets, model.noise.mismatch
-    )
+    kinds = kind_codes(found)
+    summary = summarize(outliers, shape, found, kinds, image_set.names, model.normalization, model.noise.mismatch)
     return Overruled(
         changed[gone],
         changed[~gone],
@@ -192,7 +211,7 @@ def work_out(image_set, settings, model, rejected, reference, events, table=None
         found,
         summary,
         numbers,
-        map_kinds(outliers, found, numbers),
+        map_kinds(outliers, found, numbers, kinds),
         np.intersect1d(changed[gone], held, assume_unique=True),
     )
 
@@ -229,8 +248,6 @@ def _relabel(outliers, old_index, old_numbers, table, shape):
     whole = np.isin(facts["kind"], WHOLE)[old]
     group = 2 * np.where(whole, old, 0) + outliers.kept
     found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole)
-    if not len(found):
-        return numbers, found
     had = np.flatnonzero(old)
     origin = np.zeros(len(found), np.int64)
     # the first pixel that had a number counts: written last

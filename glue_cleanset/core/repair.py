@@ -20,7 +20,7 @@ def copy_frames(image_set):
     return image_set.frames.astype(copied_dtype(image_set), order="C")
 
 
-def repaired_values(image_set, outliers, normalization, settings):
+def repaired_values(image_set, outliers, normalization, settings, light=None):
     """What stands in the place of each rejected pixel.
 
     Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
@@ -34,6 +34,9 @@ def repaired_values(image_set, outliers, normalization, settings):
         A value from the set is brought to the frame's own scale.
     settings : CleanSettings
         Its `repair` and `constant`.
+    light : (ndarray, ndarray), optional
+        Flat indices, ascending, and light [ADU] of moving objects that are there in single frames; 'median' and 'mean'
+        know only what stands still.
 
     Returns
     -------
@@ -49,6 +52,9 @@ def repaired_values(image_set, outliers, normalization, settings):
     if how == "neighbours":
         return _from_neighbours(image_set, outliers.rejected, index)
     values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
+    if light is not None and len(light[0]):
+        place = np.minimum(np.searchsorted(light[0], index), len(light[0]) - 1)
+        values += np.where(light[0][place] == index, light[1][place], 0)
     if settings.add_noise:
         values += outliers.missing_noise * _deviates(index, settings.seed)
     alone = np.isnan(values)

@@ -1,7 +1,8 @@
 """Moving objects: points of light that keep to a straight line and a steady rate through the set."""
 
+import itertools
+from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
 from math import lgamma
 
 import numpy as np
@@ -15,26 +16,38 @@ from .psf import Psf
 
 __all__ = ["MovingObjects", "find_tracks"]
 
-_LEAST = 6.5  # sigma of a point of light in one frame, all of its pixels together
-_WORST = 3.0  # reduced chi^2 of its form
-_WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
-_RATES = 0.45, 60.0  # [pixels per step]
+# points of light in one frame: sigma of all pixels together, reduced chi^2 of the form; and where its own light in the
+# other frames hides it
+_LEAST, _WORST = 6.5, 3.0
+_LEAST_HIDDEN, _WORST_HIDDEN = 5.0, 6.0
+_MOST_POINTS = 400  # of one frame, the brightest; where there are more they are no objects
+_STREAK = -1.0  # stands in the place of chi^2
 _RESTLESS = 1.8, 2.0  # factor of the variance around what moves slowly; more is needed where few frames tell it
 _LIVELY = 0.25  # its scatter, as a share of its light in the median
-_GAP = 3  # frames
-_MOST_POINTS = 400  # of one frame, the brightest; more are no objects
-_LINES = 50_000
-_TRIES = 2
+
+# lines through points
+_RATES = 0.45, 60.0  # [pixels per step]
+_SPREAD = 0.35  # error of a place [pixels]
+_GAP = 3  # frames from the first to the second point of a line, at most
+_LINES = 50_000  # at most
+_CHANCE = 0.003  # lines that chance may give, of a set
+_CHANCE_FIRST = 100.0  # the same of those that are looked at in the other frames before they count
+_TRIES = 2  # lines through much the same points
+
+# the joint fit
+_WRONG = 0.1  # share by which the light of an object may differ from the form of the stars: seeing, its motion
+_WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+_STEPS = 10
 _WELL = 1.15  # reduced chi^2 of an object that needs no trail
-_CHANCE = 0.003  # lines of points that chance may give, of a set
+_FAINTEST = 2.5  # sigma of the peak; a long trail gathers much that is no light
 _LOST = 0.2  # share of the frames that may miss it where it should be seen
 _REST = 20.0  # chi^2 by which what moves must fit better than what stands still and varies
-_STEPS = 10
-_WIDE = 1.7  # FWHM; how far from its centre an object is fitted
+
+# what is judged again
 _OFF = 0.15  # pixels by which its place may be wrong in a frame
 _FAR = 40  # pixels; no light of an object reaches farther
 _HIGH = 4.5  # sigma, where the settings hold none
-_RIM = 6  # pixels around the object where its light spoils what is learned of the neighbourhood
+_RIM, _ROOM = 6, 12  # pixels around it where its light spoils what is learned; more, that tell what is normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +96,7 @@ class _Object:
     def light(self, i, y, x):
         """Its light at some pixels of a frame, on the mean scale."""
         peak = self.fluxes[i, 0] if self.seen[i] else self.motion[4]
-        dy, dx = y - self.places[i, 0], x - self.places[i, 1]
-        ways = (np.arange(self.trail[2]) + 0.5) / self.trail[2] - 0.5
-        return peak * np.mean([self.psf.light(dy - k * self.trail[0], dx - k * self.trail[1]) for k in ways], axis=0)
+        return peak * _drawn_out(self.psf, self.trail, y - self.places[i, 0], x - self.places[i, 1])
 
     def extent(self, i, noise):
         """How far from its centre the light exceeds the noise [pixels]."""
@@ -148,6 +159,7 @@ def _find_points(detector, outliers, events, numbers, psf):
     n, ny, nx = outliers.rejected.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
+    hidden = _LEAST_HIDDEN, _WORST_HIDDEN, _WRONG
     restless = _RESTLESS[0] + _RESTLESS[1] / (n - 2) ** 2
     # half a pixel away from the centre of a pixel its neighbours differ most
     eight = np.mgrid[-1:2, -1:2] + 0.5 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[:, :, None, None]
@@ -166,9 +178,9 @@ def _find_points(detector, outliers, events, numbers, psf):
         found.append(points[:, :count])
         places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
         for y, x in places.T:
-            points = np.empty((6, n))
+            points = np.empty((6, 3 * n))
             z, variance, corner = _box(detector, y, x, 4 + 2 * half)
-            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, limits, points)
+            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
             found.append(points[:, :count])
 
     rows.work(look)
@@ -177,6 +189,7 @@ def _find_points(detector, outliers, events, numbers, psf):
     width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
     parts = outliers.index, outliers.residual, numbers, len(events), ny, nx, width, lengths
     streaks = streaks[:, : kernels.find_streaks(*parts, streaks)]
+    streaks[5] = _STREAK
     streaks[3] /= psf.total * rows.exact[0][streaks[0].astype(int)]
     points = np.concatenate([*found, streaks], axis=1)
     return _without_twins(points, psf)
@@ -200,7 +213,7 @@ def _without_twins(points, psf):
     points = points[:, order]
     keep = np.ones(points.shape[1], bool)
     first = np.searchsorted(points[0], np.arange(points[0].max(initial=-1) + 2))
-    for a, b in pairwise(first):
+    for a, b in itertools.pairwise(first):
         y, x = points[1:3, a:b]
         close = np.hypot(y[:, None] - y, x[:, None] - x) < 0.6 * psf.fwhm
         keep[a:b] = ~np.tril(close, -1).any(axis=1)
@@ -216,21 +229,22 @@ def _find_objects(detector, points, psf, t):
     place[when] = np.arange(n)
     frame = place[points[0].astype(int)]
     order = np.lexsort((points[1], frame))
-    frame, (y, x, flux) = frame[order], points[1:4, order]
+    frame, (y, x, flux), streak = frame[order], points[1:4, order], points[5, order] == _STREAK
     first = np.searchsorted(frame, np.arange(n + 1))
     members = np.empty((_LINES, n), np.int32)
     chance = np.empty(_LINES)
-    count, pairs = kernels.link(first, y, x, flux, t[when], float(ny * nx), _GAP, _RATES, 0.35, members, chance)
+    count, pairs = kernels.link(first, y, x, flux, t[when], float(ny * nx), _GAP, _RATES, _SPREAD, members, chance)
     members, chance = members[:count], chance[:count]
     held = np.count_nonzero(members >= 0, axis=1)
     # how many such lines the pairs that there are would give by chance
     others = np.array([lgamma(n - 1) - lgamma(k - 1) - lgamma(n - k + 1) for k in range(2, n + 1)])
     chance = chance + np.log(max(pairs, 1)) + others[held - 2]
+    lone = np.log(np.clip(12 * y.size / (n * ny * nx), 1e-9, 1))  # the place is known to 2 pixels
     used = np.zeros(y.size, bool)
     objects = []
     failed = np.empty((0, n), np.int32)
     for k in np.lexsort((chance, -held)):
-        if chance[k] > np.log(_CHANCE):
+        if chance[k] > np.log(_CHANCE if held[k] < n / 2 else _CHANCE_FIRST):
             continue
         mine = members[k][members[k] >= 0]
         # most of its points belong to an object, or to lines that came to nothing
@@ -240,8 +254,13 @@ def _find_objects(detector, points, psf, t):
         here = when[frame[mine]]
         line = np.polyfit(t[here], np.column_stack([y[mine], x[mine]]), 1)
         start = np.array([*line[1], *line[0], np.median(flux[mine])])
-        one = _confirm(detector, psf, t, start)
-        if one is None:
+        # stars that vary are found time and again where they are
+        if np.hypot(*line[0]) < 0.7 * _RATES[0]:
+            continue
+        one = _confirm(detector, psf, t, start, streak[mine].sum() > 2)
+        # frames that show it though nothing was found there before count as well
+        extra = 0 if one is None else max(one.seen.sum() - held[k], 0)
+        if one is None or chance[k] + extra * lone > np.log(_CHANCE):
             failed = np.vstack([failed, members[k]])
             continue
         used[mine] = True
@@ -277,96 +296,102 @@ def _samples(detector, y, x):
     return z, np.maximum(a + b * median, least) + c * structure, median
 
 
-def _confirm(detector, psf, t, start):
-    """The object on a line, or None."""
+def _confirm(detector, psf, t, start, trailed):
+    """The object on a line, or None; `trailed`: its light was drawn out in single frames."""
+    one, misfit = _fit_line(detector, psf, t, start, 0.0)
+    if (one is None and not trailed) or misfit < _WELL:
+        return one
+    # for how much of a step the shutter was open
+    best = 0.0
+    for spread, centre in ((0.25, 0.625), (0.1, None)):
+        for k in (-1.5, -0.5, 0.5, 1.5):
+            share = (best if centre is None else centre) + k * spread
+            other, worse = _fit_line(detector, psf, t, start, share) if share > 0.05 else (None, np.inf)
+            if worse < misfit - 0.01:
+                one, misfit, best = other, worse, share
+        if best == 0:
+            break
+    return one
+
+
+def _fit_line(detector, psf, t, start, share):
+    """The object on a line, or None where it fails a test, and its reduced chi^2; `share` of a step for which the
+    shutter was open."""
     n, *shape = detector.rows.image_set.shape
-    photons = detector.rows.exact[5]
-    rate = np.hypot(*start[2:4])
-    best = None
-    # how much of a step the shutter was open: a trail shorter than half the width of a star is none
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        length = share * rate
-        if length > min(_FAR, 12 * psf.fwhm) or 0 < length < 0.5 * psf.fwhm:
-            continue
-        trail = (*(share * start[2:4]), np.ceil(2 * length / psf.fwhm) + 1 if share else 1.0)
-        reach = int(np.ceil(_WIDE * psf.fwhm + length / 2))
-        motion, error = start.copy(), np.empty(5)
-        for _ in range(2):
-            places = motion[:2] + t[:, None] * motion[2:4]
-            y, x = _along(places, reach + 1, shape)
-            if y.size == 0:
-                break
-            z, variance, middle = _samples(detector, y, x)
-            still = np.empty(y.size)
-            chi, samples = kernels.fit_motion(
-                z, variance, photons, y, x, middle, t, psf.form, trail, reach, _WRONG, _STEPS, motion, error, still
-            )
-            if not np.isfinite(chi) or samples < 10:
-                break
-        else:
-            if best is None or chi / samples < best[0] - 0.02:
-                best = chi / samples, chi, motion, trail, reach, y, x, z, variance, middle, still
-            if best[0] < _WELL:
-                break
-    if best is None:
-        return None
-    _, chi, motion, trail, reach, y, x, z, variance, middle, still = best
+    _, _, _, _, floor, photons, _, least = detector.rows.exact
+    nothing = None, np.inf
+    length = share * np.hypot(*start[2:4])
+    # a trail shorter than half the width of a star is none
+    if length > _FAR or 0 < length < 0.5 * psf.fwhm:
+        return nothing
+    trail = (*(share * start[2:4]), np.ceil(2 * length / psf.fwhm) + 1 if share else 1.0)
+    reach = int(np.ceil(_WIDE * psf.fwhm + length / 2))
+    motion, error = start.copy(), np.empty(5)
+    for _ in range(2):
+        y, x = _along(motion[:2] + t[:, None] * motion[2:4], reach + 1, shape)
+        if y.size == 0:
+            return nothing
+        z, variance, middle = _samples(detector, y, x)
+        parts = z, variance, photons, y, x, middle
+        still = np.empty(y.size)
+        chi, samples = kernels.fit_motion(*parts, t, psf.form, trail, reach, _WRONG, _STEPS, motion, error, still)
+        if not np.isfinite(chi) or samples < 10:
+            return nothing
+    misfit = chi / samples
     places = motion[:2] + t[:, None] * motion[2:4]
     rate = np.hypot(*motion[2:4])
     if not (_RATES[0] <= rate <= 1.2 * _RATES[1] and motion[4] > 0):
-        return None
-    grid = np.arange(-reach, reach + 1)
-    ways = (np.arange(trail[2]) + 0.5) / trail[2] - 0.5
-    whole = np.mean([psf.light(grid[:, None] - k * trail[0], grid - k * trail[1]) for k in ways], axis=0)
+        return None, misfit
     fluxes = np.empty((n, 3))
-    kernels.fit_fluxes(z, variance, photons, y, x, middle, places, motion[4], psf.form, trail, reach, _WRONG, fluxes)
+    kernels.fit_fluxes(*parts, places, motion[4], psf.form, trail, reach, _WRONG, fluxes)
     flux, noise, covered = fluxes.T
+    grid = np.arange(-reach, reach + 1)
+    whole = _drawn_out(psf, trail, grid[:, None], grid)
     # where most of its light falls on good pixels, and would be seen
+    sky_noise = np.sqrt(np.maximum(floor + photons * detector.model.sky, least))
     visible = (covered > 0.5 * np.sum(whole**2)) & (motion[4] > 5 * noise)
+    visible &= motion[4] * whole.max() > _FAINTEST * sky_noise
     seen = visible & (flux > 0.4 * motion[4]) & (flux > 4 * noise)
     lost = visible & (flux < 0.4 * motion[4])
     if seen.sum() < max(3, 0.5 * visible.sum()) or lost.sum() > _LOST * visible.sum():
-        return None
+        return None, misfit
     # of few frames only the clear cases: two stars that vary are soon found in three
-    if np.ptp(t[seen]) * rate < (0.9 if n > 4 else 2) * psf.fwhm or (n < 5 and not seen[visible].all()):
-        return None
+    way = np.ptp(t[seen]) * rate
+    if way < (0.9 if n > 4 else 2) * psf.fwhm or (n < 5 and not seen[visible].all()):
+        return None, misfit
+    # what walks with the pattern of the detector is sharper than a star
+    sharp = *(5 * value for value in psf.form[:3]), psf.form[3]
+    other = kernels.fit_motion(*parts, t, sharp, trail, reach, _WRONG, 3, motion.copy(), error, still.copy())
+    if other[0] < chi:
+        return None, misfit
+    if way < 3 * psf.fwhm and _misfit_at_rest(*parts[:5], motion, psf) < chi + _REST:
+        return None, misfit
+    strength = float(np.max((flux / sky_noise)[seen])) * whole.max()
+    return _Object(motion, places, fluxes, seen, trail, strength, psf), misfit
 
-    def misfit(form, motion):
-        motion, error = motion.copy(), np.empty(5)
-        return kernels.fit_motion(
-            z, variance, photons, y, x, middle, t, form, trail, reach, _WRONG, 3, motion, error, still.copy()
-        )[0]
 
-    sharper = tuple(np.array(psf.form) * [5, 5, 5, 1])
-    if misfit(sharper, motion) < chi:
-        return None
-    if np.ptp(t[seen]) * rate < 3 * psf.fwhm and _misfit_at_rest(z, variance, photons, y, x, motion, psf) < chi + _REST:
-        return None
-    _, _, _, _, a, b, _, least = detector.rows.exact
-    sky_noise = np.sqrt(np.maximum(a + b * detector.model.sky, least))
-    strength = float(np.max((flux / sky_noise)[seen]))
-    return _Object(motion, places, fluxes, seen, trail, strength * whole.max(), psf)
+def _drawn_out(psf, trail, dy, dx):
+    """Light of a star of peak 1 that moves while the shutter is open, see `kernels_tracks`."""
+    ways = (np.arange(trail[2]) + 0.5) / trail[2] - 0.5
+    return np.mean([psf.light(dy - k * trail[0], dx - k * trail[1]) for k in ways], axis=0)
 
 
 def _misfit_at_rest(z, variance, photons, y, x, motion, psf):
     """chi^2 of a source that stands still and varies, at the best place along the way."""
     best = np.inf
-    middle = y.mean(), x.mean()
-    reach = np.arange(-np.ptp(y) / 2, np.ptp(y) / 2, 0.5), np.arange(-np.ptp(x) / 2, np.ptp(x) / 2, 0.5)
-    for dy in reach[0][np.abs(reach[0]) < psf.fwhm]:
-        for dx in reach[1][np.abs(reach[1]) < psf.fwhm]:
-            light = psf.light(y - middle[0] - dy, x - middle[1] - dx)
-            own = motion[4] * light
-            v = variance + photons[:, None] * own + (_WRONG * own) ** 2
-            left = z - np.nanmedian(z, axis=0)
-            weight = np.where(left**2 < 25 * v + own**2, light / v, 0)
-            left = np.nan_to_num(left)
-            left = (
-                left
-                - np.sum(weight * left, axis=1, keepdims=True) / np.sum(weight * light, axis=1, keepdims=True) * light
-            )
-            left -= np.median(left, axis=0)
-            best = min(best, np.minimum(left**2 / v, 25).sum())
+    residual = z - np.nanmedian(z, axis=0)
+    good = np.isfinite(residual)
+    residual = np.where(good, residual, 0)
+    steps = np.arange(-psf.fwhm, psf.fwhm + 0.25, 0.5)
+    for cy, cx in itertools.product(y.mean() + steps, x.mean() + steps):
+        light = psf.light(y - cy, x - cx)
+        own = motion[4] * light
+        v = variance + photons[:, None] * own + (_WRONG * own) ** 2
+        weight = np.where(good & (residual**2 < 25 * v + own**2), light / v, 0)
+        power = np.sum(weight * light, axis=1, keepdims=True)
+        left = residual - np.sum(weight * residual, axis=1, keepdims=True) / np.maximum(power, 1e-30) * light
+        left -= np.median(left, axis=0)
+        best = min(best, np.minimum(left**2 / v, 25)[good].sum())
     return best
 
 
@@ -452,7 +477,10 @@ def _judge_again(detector, outliers, objects, index):
         own = np.zeros(box.shape, bool)
         inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
         own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
-        again = Detector(box.without(own), detector.model, detector.settings, (rows.start, columns.start))
+        # (not `without`, which holds that every frame shows something: here one may be masked)
+        rest = copy(box)
+        object.__setattr__(rest, "mask", own if box.mask is None else own | box.mask)
+        again = Detector(rest, detector.model, detector.settings, (rows.start, columns.start))
         rejected = again.find().rejected
         here = flags[:, rows, columns]
         here[:, around] = rejected[:, around]
@@ -522,7 +550,7 @@ def _parts(index, shape):
     labels, _ = ndimage.label(image)
     for k, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         big = tuple(
-            slice(max(s.start - 12, 0), min(s.stop + 12, length))
+            slice(max(s.start - _ROOM, 0), min(s.stop + _ROOM, length))
             for s, length in zip((rows, columns), (ny, nx), strict=True)
         )
         yield big, labels[big] == k

@@ -19,7 +19,6 @@ _CANDIDATE = 5.4  # sigma of a line over the blocks
 _MOST_TRAILS, _MOST_DOUBTS = 16, 5  # of one frame
 _SIGNIFICANT, _IN_STRUCTURE = 8.0, 30.0  # sigma of the whole trail, where the sky around it is plain and where not
 _STEADY = 5.0  # the same, where no part of the trail has more than 3 sigma of a say
-_LIT = 0.4  # share of a trail that is lit
 _CELL = 4  # pixels along a trail that are looked at together
 _FAINTEST = 0.35  # sigma of a pixel: what is fainter at first sight reaches the noise nowhere
 _WIDEST = 30.0  # pixels
@@ -130,7 +129,7 @@ def find_trails(detector, outliers, psf_fwhm=None):
             line = search.strongest(i)
             if line is not None:
                 trail = _verify(detector, outliers, i, line, search.size, shortest, sharpest)
-                search.forget(i, *((line, 0) if trail is None else (trail.line, 1.5 * trail.width)))
+                search.forget(i, *((line, search.size) if trail is None else (trail.line, 1.5 * trail.width)))
                 doubts[i] += trail is None
                 found[i] += [] if trail is None else [trail]
             more[i] = line is not None and len(found[i]) < _MOST_TRAILS
@@ -485,7 +484,6 @@ def _stand_out(strip, line, spread):
     light = sums[:, middle] / structure
     # some stars or hits on a line are no trail, a blinking light is
     steady = np.clip(light, -3, 3).sum() / np.sqrt(len(light)) > _STEADY
-    steady &= np.percentile(light, 100 * (1 - _LIT)) > 0.4 * light.mean()
     total = float(totals[middle] / structure)
     enough = _SIGNIFICANT if structure * noise < 2 * plain else _IN_STRUCTURE
     return total if steady and total > enough else 0.0

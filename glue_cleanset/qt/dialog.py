@@ -1,11 +1,14 @@
 """The dialog *Clean image set*: choose, run in a worker, attach, show the summary."""
 
+from functools import partial
+
 from echo.qt import autoconnect_callbacks_to_qt
 from glue.core.hub import HubListener
 from glue.core.message import ApplicationClosedMessage
 from glue_qt.utils import set_cursor_cm
 from qtpy import QtCore, QtWidgets
 
+from glue_cleanset.core.settings import KINDS
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 from glue_cleanset.viewer.overrule import note_overrules
 
@@ -19,6 +22,7 @@ __all__ = ["CleanDialog"]
 # letters of a box with long texts; a screen 1366 pixels wide has no room for more, and less beside the preview
 LONG, SHORT = 57, 30
 BESIDE = 920  # pixels across with the preview
+KINDS_ABREAST = 4
 
 TIPS = {
     "data": "The cube that holds the frames.",
@@ -49,6 +53,10 @@ TIPS = {
     "min_frames": "How many frames must remain at a pixel; where fewer would, the least significant are put back.\n"
     "Raise it so that every repaired value rests on several frames, lower it when hits stay where many frames\n"
     "are bad. Where none remains, the median of the neighbours is taken.",
+    "kinds": "Tell cosmic rays, hot pixels, moving objects, trails and so on apart, and find the whole of trails and\n"
+    "moving objects. Without it every event is repaired, whatever it is.",
+    "keep": "What is ticked is listed among the events and stays as it is, bit for bit.\n"
+    "Whatever stays can be repaired later, and the other way round, from the table of events.",
     "noise": "Fitted to the frames it needs no knowledge of the detector.\n"
     "Take it from the header or give it when the frames are few (2 or 3) and you trust the values.",
     "gain": "Electrons per ADU. Raise it when noise in bright parts goes unnoticed as hits; "
@@ -113,8 +121,12 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             # the list is wide enough for its longest text, where the box is not
             combo.view().setMinimumWidth(combo.view().sizeHintForColumn(0) + 24)
         self.state.add_callback("preview", self._fold)
-        for name, box in self._output_boxes.items():
-            box.toggled.connect(lambda checked, name=name: self._choose_output(name, checked))
+        for names, chosen, boxes in (
+            (OUTPUTS, "outputs", self._output_boxes),
+            (KINDS, "keep", self._keep_boxes),
+        ):
+            for name, box in boxes.items():
+                box.toggled.connect(partial(self._choose, names, chosen, name))
         self.state.add_global_callback(self._refresh)
         self._refresh()
         session.hub.subscribe(self, ApplicationClosedMessage, handler=self._let_go)
@@ -130,7 +142,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.preview.rested.connect(self._end_leaving)
         self.preview.hide()
         # what has no part in what is rejected makes room for the preview
-        self._aside = self._build_repair(), self._build_outputs()
+        self._aside = self._build_kinds(), self._build_repair(), self._build_outputs()
         for boxes in (
             (self._build_data(), self._build_detection(), self._build_regions()),
             (self._build_noise(), *self._aside, self.preview),
@@ -268,6 +280,22 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         form.addRow("Normalise", self.combosel_normalize)
         return box
 
+    def _build_kinds(self):
+        box = QtWidgets.QGroupBox("Kinds of events")
+        grid = QtWidgets.QGridLayout(box)
+        grid.setHorizontalSpacing(12)
+        self.bool_kinds = QtWidgets.QCheckBox("Tell what each event is, and keep (do not repair):")
+        self.bool_kinds.setToolTip(TIPS["kinds"])
+        grid.addWidget(self.bool_kinds, 0, 0, 1, KINDS_ABREAST)
+        self._keep_boxes = {}
+        for place, (kind, text) in enumerate(KINDS.items()):
+            self._keep_boxes[kind] = check = QtWidgets.QCheckBox(kind)
+            check.setToolTip(f"{kind}: {text}.\n{TIPS['keep']}")
+            row, column = divmod(place, KINDS_ABREAST)
+            grid.addWidget(check, 1 + row, column)
+            grid.setColumnStretch(column, 1)
+        return box
+
     def _build_repair(self):
         box, form = _group("Repair")
         self.combosel_repair = _combo(TIPS["repair"], LONG)
@@ -300,9 +328,10 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
     # ---- choices
 
-    def _choose_output(self, name, checked):
-        chosen = {*self.state.outputs, name} if checked else {*self.state.outputs} - {name}
-        self.state.outputs = tuple(output for output in OUTPUTS if output in chosen)
+    def _choose(self, names, chosen, name, checked):
+        now = {*getattr(self.state, chosen)}
+        now = now | {name} if checked else now - {name}
+        setattr(self.state, chosen, tuple(one for one in names if one in now))
 
     def _restore_defaults(self):
         self.state.restore_defaults()
@@ -337,6 +366,9 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.value_seed.setEnabled(state.add_noise)
         for name, box in self._output_boxes.items():
             box.setChecked(name in state.outputs)
+        for kind, box in self._keep_boxes.items():
+            box.setChecked(kind in state.keep)
+            box.setEnabled(state.kinds)
         if "cleaned" in self._output_boxes:
             self._output_boxes["cleaned"].setEnabled(state.repair != "none")
         if self.running:

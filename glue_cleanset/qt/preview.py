@@ -28,6 +28,7 @@ LOOK = 100  # [ms] between two looks at what the viewers show
 LEAST = 2  # [screen pixels] across, of a mark
 LIMITS = 0.5, 99.5  # percentiles of the part on display
 FADED = 0.3
+UNTOLD = "Moving objects and trails are told apart in the run only."
 
 
 class PreviewWorker(Worker):
@@ -106,7 +107,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self.session, self.state = session, state
         self.part = self.flags = None
         self.problem = ""
-        self._image_set = None  # of what is shown
+        self._image_set = self._kinds = None  # of what is shown
         self._known = {}  # what is read of the session once
         self._learned = None  # the job and what was learned for it
         self._worker = self._next = self._seen = None
@@ -139,9 +140,9 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         row.addWidget(self.value_frame)
         row.addWidget(self.slider_frame, 1)
 
-        figure = Figure(figsize=(3.6, 3.5), facecolor="none")
+        figure = Figure(figsize=(3.6, 3.37), facecolor="none")
         self.canvas = FigureCanvasQTAgg(figure)
-        self.canvas.setMinimumSize(330, 330)
+        self.canvas.setMinimumSize(330, 313)
         self.canvas.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)
         self.canvas.setStyleSheet("background: transparent")
         self._axes, self._bar_axes = figure.subplots(2, height_ratios=(4, 1))
@@ -153,7 +154,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         self.text = QtWidgets.QLabel()
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
-        self.text.setMinimumHeight(3 * self.text.fontMetrics().lineSpacing())
+        self.text.setMinimumHeight(4 * self.text.fontMetrics().lineSpacing())
         self.text.setAlignment(QtCore.Qt.AlignTop)
 
         box = QtWidgets.QGroupBox("Preview")
@@ -312,6 +313,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         # a result on the way to the newest one is shown too, so that the marks follow a slider that does not rest
         if not self.problem and not (self.busy and not _same_model(worker.job, self._worker.job)):
             self._image_set, self.part, self.flags = learned[0], worker.part, flags
+            self._kinds = worker.job.settings.kinds
             self._paint()
         if not self.busy:
             self.rested.emit()
@@ -355,7 +357,7 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
         return (
             f"Frame {frame + 1}: {counts[frame]:,} pixels, {100 * counts[frame] / size:.3f} % of the region.\n"
             f"All {n} frames: {counts.sum():,} pixels, {100 * counts.sum() / size / n:.3f} %.\n"
-            f"Region: x {x0} to {x1 - 1}, y {y0} to {y1 - 1}."
+            f"Region: x {x0} to {x1 - 1}, y {y0} to {y1 - 1}.\n{UNTOLD if self._kinds else ''}"
         )
 
     def _frame(self):

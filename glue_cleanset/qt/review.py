@@ -1,4 +1,5 @@
-"""The review layout: original, cleaned and rejection map side by side; below the tables and a plot of the frames."""
+"""The review layout: original, cleaned and rejection map side by side, the tracks of what moves drawn over them; below
+the tables and a plot of the frames."""
 
 from uuid import uuid4
 
@@ -32,10 +33,11 @@ SAMPLE = 1_000_000
 PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
 PLOT_COLOR = "#3b8ec8"  # seen on light and on dark
 MANY_FRAMES = 60  # whose markers would touch each other
-# of the width: the events have the most columns
-LOWER_WIDTHS = (9, 6, 5)
-# what tells an event from another is seen without scrolling
-EVENT_COLUMNS = ("event", ORDER, "frame", "pixels", "peak", "polarity", "x", "y")
+# of the width, without and with tracks: the events have the most columns
+LOWER_WIDTHS = {3: (9, 6, 5), 4: (21, 10, 10, 10)}
+# what tells an event or an object from another is seen without scrolling
+EVENT_COLUMNS = ("event", ORDER, "frame", "kind", "pixels", "peak", "polarity", "x", "y")
+TRACK_COLUMNS = ("track", "rate", "position angle", "sky rate", "sky position angle", "frames", ORDER)
 LIMITS = ("x_min", "x_max", "y_min", "y_max")
 
 
@@ -43,7 +45,8 @@ def open_review(session, attached):
     """Open a new tab with the original frames, the cleaned ones and the rejection map.
 
     Frame and visible region of the three go together; original and cleaned have the same
-    limits. Below are the events, the strongest first, the frames, and a plot of what was rejected from each.
+    limits. Below are the events, the strongest first, the tracks of moving objects, which are drawn over the images
+    too, the frames, and a plot of what was rejected from each.
 
     Parameters
     ----------
@@ -88,10 +91,12 @@ def _open_review(session, attached):
         show_rejected_frame(viewer.state.layers[0], attached)
         viewers.append(viewer)
     lower = []
-    if attached.events is not None:
-        lower.append(application.new_data_viewer(TableViewer, data=attached.events))
+    for part in ("events", "tracks", "frames"):
+        if getattr(attached, part) is not None:
+            lower.append(application.new_data_viewer(TableViewer, data=getattr(attached, part)))
+            # the windows are narrow: what tells one from the other comes first
+            lower[-1].state.title = f"{part.capitalize()}{attached.suffix}: {cube.label}"
     if attached.frames is not None:
-        lower.append(application.new_data_viewer(TableViewer, data=attached.frames))
         lower.append(_plot(application, attached.frames))
     _arrange(lower, attached)
     application.current_tab.setActiveSubWindow(viewers[0].parent())
@@ -143,10 +148,11 @@ class ReviewViewer(ImageViewer):
     """
 
     together = None
+    cleanset_tracks_shown = True  # see the tool
     # the windows are narrow: what a review is for comes first
     inherit_tools = False
     tools = (
-        ["mpl:home", "mpl:zoom", "select:rectangle", "select:circle"]
+        ["mpl:home", "mpl:zoom", "select:rectangle"]
         + [tool.tool_id for tool in (TraceTool, *IMAGE_TOOLS)]
         + [tool for tool in get_viewer_tools(ImageViewer)[0] if not tool.startswith("cleanset:")]
     )
@@ -155,6 +161,7 @@ class ReviewViewer(ImageViewer):
     def __gluestate__(self, context):
         record = super().__gluestate__(context)
         margins = list(self.axes.resizer.margins)
+        record["tracks"] = self.cleanset_tracks_shown
         record["review"] = self.together and [self.together.name, len(self.together.viewers), margins]
         return record
 
@@ -162,6 +169,7 @@ class ReviewViewer(ImageViewer):
     def __setgluestate__(cls, record, context):
         kept = {name: record["state"]["values"][name] for name in (*LIMITS, "x_axislabel", "y_axislabel")}
         viewer = super().__setgluestate__(record, context)
+        viewer.cleanset_tracks_shown = record.get("tracks", True)
         if record["review"]:
             name, size, margins = record["review"]
             viewer.axes.resizer.margins = margins
@@ -218,6 +226,8 @@ def _arrange(viewers, attached):
             if viewer.data is attached.events:
                 sort_table(viewer, ORDER)
                 _lead(viewer, EVENT_COLUMNS)
+            elif viewer.data is attached.tracks:
+                _lead(viewer, TRACK_COLUMNS)
             _fit_columns(viewer)
         elif isinstance(viewer, ScatterViewer):
             viewer.axes.xaxis.get_major_locator().set_params(integer=True)
@@ -293,7 +303,7 @@ def _tile(application, viewers, lower, ratio):
     height = max(LEAST_HEIGHT, min(wanted, room))
     _place([viewer.parent() for viewer in viewers], area.width(), 0, height, widths)
     if lower:
-        widths = LOWER_WIDTHS[-len(lower) :] if len(lower) > 1 else (1,)
+        widths = LOWER_WIDTHS[max(len(lower), 3)][-len(lower) :]
         _place(
             [viewer.parent() for viewer in lower],
             area.width(),
@@ -360,6 +370,10 @@ class _Together:
         # the others adjust their limits to their own shape; that must not come back to the leader
         if self.busy or leader not in self.viewers:
             return
+        if leader.toolbar.tools[OverlapTool.tool_id].legend.making_room:
+            # that is no wish of a person: it is fitted to the others, when it has its new shape
+            QtCore.QTimer.singleShot(0, lambda: self._fit(leader))
+            return
         self.busy = True
         try:
             for viewer in self.viewers:
@@ -368,10 +382,26 @@ class _Together:
                 if viewer.state.reference_data is leader.state.reference_data:
                     viewer.state.slices = leader.state.slices
                 with delay_callback(viewer.state, *LIMITS):
-                    for name in LIMITS:
-                        setattr(viewer.state, name, getattr(leader.state, name))
+                    for name, value in zip(LIMITS, _limits_for(viewer, leader.state), strict=True):
+                        setattr(viewer.state, name, value)
         finally:
             self.busy = False
+
+    def _fit(self, viewer):
+        others = [one for one in self.viewers if one is not viewer]
+        if others and len(others) < len(self.viewers):
+            self._follow(others[0])
+
+
+def _limits_for(viewer, state):
+    """What shows the same columns of pixels as a state does, with as many rows as there is room for: an image beside a
+    wide legend is narrower than the others."""
+    limits = [getattr(state, name) for name in LIMITS]
+    if viewer.state.aspect == "equal":
+        x_min, x_max, y_min, y_max = limits
+        half = abs(x_max - x_min) / 2 * viewer.axes_ratio * np.sign(y_max - y_min)
+        limits[2:] = (y_min + y_max) / 2 - half, (y_min + y_max) / 2 + half
+    return limits
 
 
 class _Returning(HubListener):

@@ -12,7 +12,7 @@ from glue.core.message import SubsetCreateMessage, SubsetDeleteMessage, SubsetUp
 from glue.core.state_objects import State
 
 from glue_cleanset.core.imageset import ImageSet, per_frame
-from glue_cleanset.core.settings import CENTRES, DETECTIONS, NORMALIZATIONS, REPAIRS, CleanSettings
+from glue_cleanset.core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
 from glue_cleanset.viewer.overrule import find_overrules, has_overrules
 from glue_cleanset.viewer.regions import selected_pixels
@@ -101,6 +101,9 @@ class CleanState(State):
     ignore = SelectionCallbackProperty(docstring="The subset group whose pixels are not used at all, or None")
     keep_overrules = CallbackProperty(docstring="Whether what a person overruled in the last cleaning stays so")
 
+    kinds = CallbackProperty(docstring="Whether it is told what each event is")
+    keep = CallbackProperty(docstring="Which of KINDS stay as they are")
+
     normalize = SelectionCallbackProperty(docstring="One of NORMALIZATIONS")
     repair = SelectionCallbackProperty(docstring="One of REPAIRS")
     constant = CallbackProperty(docstring="The value written by repair 'constant'")
@@ -129,7 +132,7 @@ class CleanState(State):
         CleanState.axis.set_display_func(self, self._describe_axis)
         self._regions_helper = _SubsetGroupChoices(self, ("protect", "ignore"), data_collection)
         self.restore_defaults()
-        self.add_callback("detection", self._use_default_thresholds)
+        self.add_callback("detection", self._use_defaults)
 
         self._attribute_helper = ComponentIDComboHelper(
             self, "attribute", categorical=False, datetime=False, pixel_coord=False, world_coord=False
@@ -146,14 +149,14 @@ class CleanState(State):
     def restore_defaults(self):
         """Everything but the choice of data back to the defaults of `CleanSettings`."""
         default = CleanSettings()
-        with delay_callback(self, "detection", "centre", "noise", "normalize", "repair", "outputs"):
+        with delay_callback(self, "detection", "centre", "noise", "normalize", "repair", "outputs", "keep"):
             for name in ("detection", "centre", "scale_noise", "grow", "min_frames"):
                 setattr(self, name, getattr(default, name))
-            for name in ("normalize", "repair", "constant", "add_noise", "seed"):
+            for name in ("kinds", "normalize", "repair", "constant", "add_noise", "seed"):
                 setattr(self, name, getattr(default, name))
             for name in ("maxiters", "max_rejected"):
                 setattr(self, name, getattr(default, name) or 0)
-            self._use_default_thresholds()
+            self._use_defaults()
             self.bright = self.dark = True
             self.noise = "set"
             self.gain = self.readnoise = 0.0
@@ -233,6 +236,8 @@ class CleanState(State):
             repair=self.repair,
             max_rejected=self.max_rejected or None,
             min_frames=self.min_frames,
+            kinds=self.kinds,
+            keep=tuple(kind for kind in KINDS if kind in self.keep) if self.kinds else (),
             **used,
         )
 
@@ -340,8 +345,9 @@ class CleanState(State):
         data = stack_images(self.images, attributes)
         return data, data.main_components[0], 0
 
-    def _use_default_thresholds(self, *_):
+    def _use_defaults(self, *_):
         settings, noise = CleanSettings(detection=self.detection), CleanSettings()
+        self.keep = settings.keep
         # what a method does not have is shown as that of the noise model, but not used
         self.high_bright, self.high_dark = (noise if settings.high is None else settings).high_pair
         self.low_bright, self.low_dark = (noise if settings.low is None else settings).low_pair

@@ -4,22 +4,32 @@ import numpy as np
 from glue_qt.utils import messagebox_on_error
 from qtpy import QtCore, QtGui, QtWidgets
 
+from glue_cleanset.core.settings import KINDS
+from glue_cleanset.viewer.colors import kind_color
+
+from .kinds import kind_icon
 from .review import open_review
 
 __all__ = ["SummaryDialog"]
 
 SOURCES = {"given": "given", "fitted": "fitted to the set"}
+# the column of a kind -> the kind
+KIND_OF = {kind.replace(" ", "_"): kind for kind in KINDS}
 # column -> heading, format, what it is
 COLUMNS = {
     "frame": ("Frame", "d", "Number of the frame, as in the rejection map"),
     "name": ("Name", "s", "Name of the frame"),
-    "events": ("Events", ",d", "Connected groups of rejected pixels"),
+    "events": ("Events", ",d", "Connected groups of rejected pixels; what is kept does not count"),
     "pixels": ("Pixels", ",d", "Rejected pixels"),
     "percent": ("Percent", ".3f", "Rejected pixels in percent of the frame's pixels"),
+    **{name: (kind.capitalize(), ",d", f"Events that are: {KINDS[kind]}") for name, kind in KIND_OF.items()},
     "scale": ("Scale", ".4f", "Factor of the frame against the reference"),
     "offset": ("Offset [ADU]", ".2f", "Constant of the frame against the reference"),
     "mismatch": ("Mismatch [%]", ".1f", "How far its stars differ from the rest of the set: seeing, registration"),
+    "remark": ("Remark", "s", "What is to be said of the frame"),
 }
+# shown where there is anything in them
+WHERE_ANY = (*KIND_OF, "remark")
 
 
 class SummaryDialog(QtWidgets.QDialog):
@@ -48,11 +58,14 @@ class SummaryDialog(QtWidgets.QDialog):
         if self.warnings:
             layout.addWidget(_warning_box(self.warnings))
         self.headline = QtWidgets.QLabel(describe_total(result))
+        self.kinds = QtWidgets.QLabel(describe_kinds(result))
+        self.kinds.setWordWrap(True)
+        self.kinds.setVisible(bool(self.kinds.text()))
         self.noise = QtWidgets.QLabel(describe_noise(result.noise))
-        for label in (self.headline, self.noise):
+        for label in (self.headline, self.kinds, self.noise):
             label.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
             layout.addWidget(label)
-        self.table = _table(result.summary)
+        self.table = _table(result.summary, result.settings.kinds)
         layout.addWidget(self.table, 1)
 
         self.button_review = QtWidgets.QPushButton("Open review layout")
@@ -67,10 +80,13 @@ class SummaryDialog(QtWidgets.QDialog):
         buttons.addWidget(button_close)
         layout.addLayout(buttons)
 
-        longest = max(len(str(name)) for name in result.summary["name"])
-        width = 620 + self.fontMetrics().averageCharWidth() * longest
-        room = self.screen().availableGeometry().height() - 100  # for its title bar and the panels of the desktop
-        self.resize(min(width, 1100), min(300 + 24 * len(result.summary), 720, room))
+        columns, cells = self.table.horizontalHeader(), self.table.sizeHintForColumn
+        width = 60 + sum(max(columns.sectionSizeHint(i), cells(i)) for i in range(columns.count()))
+        room = self.screen().availableGeometry()
+        # for its title bar and the panels of the desktop
+        self.resize(
+            min(max(width, 640), 1100, room.width() - 40), min(300 + 24 * len(result.summary), 720, room.height() - 100)
+        )
 
     @messagebox_on_error("Open review layout")
     def _review(self, *_):
@@ -79,14 +95,35 @@ class SummaryDialog(QtWidgets.QDialog):
 
 
 def describe_total(result):
-    """One sentence: how many events and pixels, in how many frames."""
+    """In words: how many events and pixels, in how many frames, and what is kept."""
     n_frames = len(result.summary)
-    pixels = int(np.sum(result.summary["pixels"]))
+    rejected, pixels = (int(np.sum(result.summary[name])) for name in ("events", "pixels"))
     percent = 100 * pixels / result.rejected.size
-    return (
-        f"{len(result.events):,} events, {pixels:,} pixels rejected in {n_frames} frames "
+    text = (
+        f"{rejected:,} event{'' if rejected == 1 else 's'}, {pixels:,} pixels rejected in {n_frames} frames "
         f"({percent:.3g} % of all pixels)."
     )
+    kept, tracks = np.count_nonzero(result.events["kept"]), len(result.tracks)
+    if kept:
+        text += f" {kept:,} {'event is' if kept == 1 else 'events are'} kept."
+    if tracks:
+        text += f" {tracks} moving {'object is' if tracks == 1 else 'objects are'} tracked."
+    return text
+
+
+def describe_kinds(result):
+    """One line: how many events of each kind that occurs, with its colour; '' where no kinds were told."""
+    if not result.settings.kinds:
+        return ""
+    kinds, kept = np.asarray(result.events["kind"]), np.asarray(result.events["kept"])
+    parts = []
+    for kind in KINDS:
+        count, held = np.count_nonzero(kinds == kind), np.count_nonzero(kept[kinds == kind])
+        if count:
+            how = "" if not held else " (kept)" if held == count else f" ({held:,} kept)"
+            words = f"{kind} {count:,}{how}".replace(" ", "&nbsp;")
+            parts.append(f"<span style='color: {kind_color(kind)}'>■</span>&nbsp;{words}")
+    return " &nbsp; ".join(parts)
 
 
 def describe_noise(noise):
@@ -124,7 +161,7 @@ def _warning_box(texts):
     return scroll
 
 
-def _table(summary):
+def _table(summary, kinds):
     from glue_cleanset.core.clean import BAD_MISMATCH, MANY_PERCENT  # loaded with the result
 
     doubts = {
@@ -132,15 +169,20 @@ def _table(summary):
         "mismatch": (BAD_MISMATCH, "Its stars differ from the rest of the set by more than {:g} %: blurred, trailed"),
     }
     reasons = [
-        [text.format(limit) for name, (limit, text) in doubts.items() if frame[name] > limit] for frame in summary
+        [f"{text.format(limit)}, or not registered." for name, (limit, text) in doubts.items() if frame[name] > limit]
+        for frame in summary
     ]
-    names = [name for name in COLUMNS if name in summary.colnames]
+    for row, remark in zip(reasons, summary["remark"], strict=True):
+        row += [str(remark)] if remark else []
+    names = [name for name in COLUMNS if name not in WHERE_ANY or (any(summary[name]) and (kinds or name == "remark"))]
     model = QtGui.QStandardItemModel(len(summary), len(names))
     model.setSortRole(QtCore.Qt.UserRole)
     for column, name in enumerate(names):
         heading, form, tip = COLUMNS[name]
         model.setHorizontalHeaderItem(column, QtGui.QStandardItem(heading))
         model.horizontalHeaderItem(column).setToolTip(tip)
+        if name in KIND_OF:
+            model.horizontalHeaderItem(column).setIcon(kind_icon(KIND_OF[name]))
         for row, value in enumerate(summary[name].tolist()):
             item = QtGui.QStandardItem(format(value, form))
             item.setData(value, QtCore.Qt.UserRole)  # numbers sort as numbers
@@ -150,7 +192,7 @@ def _table(summary):
             if reasons[row]:
                 item.setBackground(QtGui.QColor("#f7d9c4"))
                 item.setForeground(QtGui.QColor("#5c1f00"))
-                item.setToolTip("\n".join(f"{reason}, or not registered." for reason in reasons[row]))
+                item.setToolTip("\n".join(reasons[row]))
             model.setItem(row, column, item)
     table = QtWidgets.QTableView()
     table.setModel(model)

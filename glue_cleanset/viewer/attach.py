@@ -9,13 +9,13 @@ from glue.core.command import Command
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
-from ..core.settings import CleanSettings
-from ..io.sky import locate_events
-from .colors import frame_colormap
+from ..core.settings import KINDS, CleanSettings
+from ..io.sky import locate_events, locate_tracks
+from .colors import frame_colormap, kind_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
-from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, unpack_mask
-from .stack import find_numbers, image_set_from_cube
+from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, pack_pixels, unpack_mask
+from .stack import find_numbers, find_times, image_set_from_cube
 
 __all__ = [
     "OUTPUTS",
@@ -29,6 +29,7 @@ __all__ = [
     "map_images",
     "remove_data",
     "remove_links",
+    "rounded",
 ]
 
 # what can be attached -> in the words the dialog shows
@@ -36,16 +37,17 @@ OUTPUTS = {
     "cleaned": "the cleaned frames, beside the original ones",
     "rejected": "a cube that is 1 where a pixel was rejected",
     "event": "a cube of event numbers, which ties the rows of the events to their pixels",
-    "map": "the rejection map: which frame, how often, how significant, and the reference image",
+    "map": "the rejection map: which frame, how often, how significant, of what kind, and the reference image",
     "events": "a table with one row for each event",
+    "tracks": "a table with one row for each moving object: its rate and its direction",
     "frames": "a table with one row for each frame: the verbose summary",
 }
 # key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
 RUNS = "cleanings"
 # their codes stay the same when rows come and go
-_CATEGORIES = {"polarity": np.array(["bright", "dark"])}
+_CATEGORIES = {"polarity": np.array(["bright", "dark"]), "kind": np.array(list(KINDS))}
 COMPONENTS = ("source", "cleaned", "rejected", "event")
-DATASETS = ("map", "events", "frames")
+DATASETS = ("map", "events", "tracks", "frames")
 
 
 @dataclass
@@ -62,9 +64,9 @@ class Attached:
         The axis of the cube that holds the frames.
     cleaned, rejected, event : glue.core.ComponentID or None
         In `cube`; None where not asked for.
-    map, events, frames : glue.core.Data or None
-        None where not asked for; `events` also where there is no event, because glue's viewers fail on
-        a table without rows.
+    map, events, tracks, frames : glue.core.Data or None
+        None where not asked for; `events` also where there is no event and `tracks` where nothing moves, because
+        glue's viewers fail on a table without rows.
     record : dict
         The entry of the cleaning in the ``meta`` of the cube.
     """
@@ -77,6 +79,7 @@ class Attached:
     event: ComponentID | None = None
     map: Data | None = None
     events: Data | None = None
+    tracks: Data | None = None
     frames: Data | None = None
     record: dict = field(default_factory=dict)
 
@@ -102,10 +105,10 @@ class Attached:
         return None if learned is None else SetModel.from_record(learned)
 
     def column(self, part, label):
-        """The ComponentID that a column of the map, the events or the frames was made with, whatever it is called
-        now; None where it was removed, or there is no such part."""
+        """The ComponentID that a column of the map or of a table was made with, whatever it is called now; None where
+        it was removed, or there is no such part."""
         data = getattr(self, part)
-        uuid = self.record["columns"][part].get(label)
+        uuid = self.record["columns"].get(part, {}).get(label)
         return None if data is None else next((cid for cid in data.main_components if cid.uuid == uuid), None)
 
     @property
@@ -128,9 +131,20 @@ class Attached:
         return image_set if ignored is None else image_set.without(ignored)
 
     @property
+    def kept(self):
+        """Which pixels are part of an event, but were not rejected: (N, ny, nx) bool, or None where there are none."""
+        return unpack_mask(self.record.get("kept"), self.shape)
+
+    @property
+    def track_positions(self):
+        """y, x of each moving object in each frame: (T, N, 2)."""
+        return np.reshape(self.record.get("track positions", []), (-1, self.shape[0], 2))
+
+    @property
     def datasets(self):
         """The data that were made, without the cube."""
-        return [data for data in (self.map, self.events, self.frames) if data is not None]
+        parts = [getattr(self, name) for name in DATASETS]
+        return [data for data in parts if data is not None]
 
 
 def find_attached(collection, data=None):
@@ -156,7 +170,8 @@ def find_attached(collection, data=None):
                 cube,
                 axis=run["axis"],
                 **{name: components.get(run[name]) for name in COMPONENTS},
-                **{name: datasets.get(run[name]) for name in DATASETS},
+                # an older session knows nothing of tracks
+                **{name: datasets.get(run.get(name)) for name in DATASETS},
                 record=run,
             )
             mine = data is None or any(data is part for part in (cube, *attached.datasets))
@@ -199,7 +214,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     suffix = _free_suffix(
         {f"{source.label} {part}" for part in ("cleaned", "rejected", "event")},
         {cid.label for cid in data.components},
-        {f"{data.label} {part}" for part in ("rejection map", "events", "frames")},
+        {f"{data.label} {part}" for part in ("rejection map", "events", "tracks", "frames")},
         set(taken),
     )
     celestial = find_celestial(data, axis)
@@ -232,13 +247,18 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     if "map" in outputs:
         # a style editor knows the colour maps that there were when it was made
         frame_colormap(len(result.rejected))
+        kind_colormap()
         coords = None if celestial is None else SkyCoordinates(celestial)
         attached.map = Data(label=f"{data.label} rejection map{suffix}", coords=coords)
-        for label, values, unit in map_images(result, units):
+        for label, values, unit in map_images(result, result.kind_map, units):
             attached.map.add_component(SparseComponent(values, units=unit, own=own), label)
     events_label = f"{data.label} events{suffix}" if "events" in outputs else None
     if "events" in outputs and len(result.events):
         attached.events = events_data(data, axis, events_label, result.events)
+    moving = 0 if result.tracks is None else len(result.tracks)
+    if "tracks" in outputs and moving:
+        tracks = locate_tracks(result.tracks, result.track_positions, celestial, find_times(data, axis))
+        attached.tracks = _table_data(f"{data.label} tracks{suffix}", tracks)
     if "frames" in outputs:
         attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
     for made in attached.datasets:
@@ -254,6 +274,9 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "suffix": suffix,
             "events label": events_label,
             "ignored": None if result.mask is None else pack_mask(result.mask),
+            "kept": pack_pixels(result.event_pixels[~result.rejected.reshape(-1)[result.event_pixels]], shape),
+            "light": None if result.light is None else [part.tolist() for part in result.light],
+            "track positions": np.asarray(result.track_positions, float).tolist() if moving else [],
         }
     )
     for name in (*COMPONENTS, *DATASETS):
@@ -268,14 +291,16 @@ def columns_of(data):
     return {} if data is None else {cid.label: cid.uuid for cid in data.main_components}
 
 
-def map_images(result, units):
-    """(label, values, units) of each image of the rejection map, of a `CleanResult` or what measures as one."""
-    return (
+def map_images(result, kind_map, units):
+    """(label, values, units) of each image of the rejection map, of a `CleanResult` or what measures as one, and of its
+    map of kinds or None."""
+    images = (
         ("rejected frame", result.rejection_map, ""),
         ("times rejected", result.rejection_count, ""),
         ("peak significance", result.peak_significance, ""),
         ("reference", result.reference, units),
     )
+    return images if kind_map is None else (*images, ("kind", kind_map, ""))
 
 
 def events_data(cube, axis, label, table):
@@ -331,7 +356,7 @@ class AttachResult(Command):
                 own=self.extra.get("own", False),
             )
             a = self.attached
-            self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames)
+            self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames, a.tracks)
             if self.images:
                 self._links += link_images(self.data, self.images)
             # its arrays are in the session now; what changes there would keep a copy of them alive here
@@ -420,16 +445,18 @@ def _table_data(label, table):
             component = SparseCategoricalComponent(np.asarray(column, dtype=str), categories=_CATEGORIES.get(name))
         else:
             values = np.array(column)
+            values = values.astype(np.uint8) if values.dtype == bool else values  # glue makes eight bytes of a bool
             # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
-            values = np.round(values, 6) if name in ("ra", "dec") else _rounded(values)
+            values = np.round(values, 6) if name in ("ra", "dec") else rounded(values)
             component = SparseComponent(values, units="" if column.unit is None else str(column.unit), own=True)
         data.add_component(component, name.replace("_", " "))
-    # frames are counted from 1 for people, pixels of the cube from 0
-    data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
+    if "frame" in table.colnames:
+        # frames are counted from 1 for people, pixels of the cube from 0
+        data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
     return data
 
 
-def _rounded(values, digits=6):
+def rounded(values, digits=6):
     """Floats to so many significant digits: glue's tables show every digit there is, and cut the number off."""
     if values.dtype.kind != "f":
         return values

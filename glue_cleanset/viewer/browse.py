@@ -16,11 +16,14 @@ __all__ = [
     "EventBrowser",
     "EventMark",
     "attached_of",
+    "axes_in_cube",
     "clear_marks",
+    "event_of_track",
     "event_order",
     "find_event",
     "find_peak",
     "go_to_event",
+    "go_to_track",
     "mark_event",
 ]
 
@@ -70,24 +73,15 @@ def find_event(attached, number):
         Where there is no such event (any more).
     """
     events, row, peak = attached.events, _row_of(attached, number), find_peak(attached, number)
-    reach = int(events["pixels"][row])
-    axes = [attached.axis, *(i for i in range(3) if i != attached.axis)]
-    box = None
+    place, size = (events["y"][row], events["x"][row]), np.sqrt(events["pixels"][row])
     if attached.event is not None:
-        # connected pixels are not farther from each other than there are pixels
-        view = [slice(None)] * 3
-        for axis, at, far in zip(axes, peak, (0, reach, reach), strict=True):
-            view[axis] = slice(max(0, at - far), at + far + 1)
-        box = [np.flatnonzero(side) for side in _sides(attached.cube.get_data(attached.event, tuple(view)) == number)]
-        box = [side + part.start for side, part in zip(box, view, strict=True) if side.size]
-    center = [0.0] * 3
-    if box and len(box) == 3:
-        center = [(side[0] + side[-1]) / 2 for side in box]
-        size = max(np.ptp(box[axis]) + 1 for axis in axes[1:])
-    else:
-        for axis, at in zip(axes, (peak[0], events["y"][row], events["x"][row]), strict=True):
-            center[axis] = at
-        size = np.sqrt(reach)
+        # the pieces of a trail may be anywhere in its frame
+        box = np.nonzero(attached.values(attached.event)[peak[0]] == number)
+        if box[0].size:
+            place = [(side.min() + side.max()) / 2 for side in box]
+            size = max(np.ptp(side) + 1 for side in box)
+    center = [*place]
+    center.insert(attached.axis, peak[0])
     return Event(int(number), tuple(map(float, center)), float(size))
 
 
@@ -155,7 +149,7 @@ def go_to_event(viewers, attached, number):
     clear_marks(viewers)
     moved = []
     for viewer in flat_viewers(viewers):
-        axes = _axes_in_cube(viewer, attached.cube)
+        axes = axes_in_cube(viewer, attached.cube)
         if axes is None:
             continue
         _move(viewer.state, [event.center[axis] for axis in axes], event.size)
@@ -164,12 +158,47 @@ def go_to_event(viewers, attached, number):
     return moved
 
 
+def event_of_track(attached, track):
+    """The number of the event of a moving object in the middle of its track; raises as `go_to_track`."""
+    numbers, tracks, frames = (attached.column("events", name) for name in ("event", "track", "frame"))
+    if numbers is None or tracks is None or frames is None:
+        raise ValueError(f"the events of {attached.cube.label} are not in the session; clean it again with them ticked")
+    rows = np.flatnonzero(attached.events.get_data(tracks) == track) if track else []
+    if not len(rows):
+        raise ValueError(f"{attached.cube.label} has no event of an object {track}; choose one of the tracks table")
+    order = np.argsort(attached.events.get_data(frames)[rows], kind="stable")
+    return int(attached.events.get_data(numbers)[rows[order[(len(rows) - 1) // 2]]])
+
+
+def go_to_track(viewers, attached, track):
+    """As `go_to_event`, for the event of a moving object in the middle of its track.
+
+    Parameters
+    ----------
+    viewers, attached
+        As for `go_to_event`.
+    track : int
+        In the column ``track`` of the tracks.
+
+    Returns
+    -------
+    list
+        The viewers that were moved.
+
+    Raises
+    ------
+    ValueError
+        Where there is no event of such an object (any more).
+    """
+    return go_to_event(viewers, attached, event_of_track(attached, track))
+
+
 def mark_event(viewers, attached, number):
     """As `go_to_event`, but only the ring is put there, and no viewer is moved."""
     event = find_event(attached, number)
     clear_marks(viewers)
     for viewer in flat_viewers(viewers):
-        axes = _axes_in_cube(viewer, attached.cube)
+        axes = axes_in_cube(viewer, attached.cube)
         if axes is not None:
             _mark(viewer, attached, event, axes)
 
@@ -320,12 +349,7 @@ def attached_of(collection, events):
     return found[-1] if found else None
 
 
-def _sides(mask):
-    """Of a 3-D mask whether there is anything, along each axis."""
-    return [mask.any(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-
-
-def _axes_in_cube(viewer, cube):
+def axes_in_cube(viewer, cube):
     """For each axis of the data that an image viewer shows the axis of the cube; None where it is no such viewer."""
     state = getattr(viewer, "state", None)
     shown = getattr(state, "reference_data", None)
@@ -339,6 +363,7 @@ def _axes_in_cube(viewer, cube):
 
 def _move(state, center, size):
     """Show `center`, one position for each axis of the viewer's data."""
+    shape = [state.reference_data.shape[axis] for axis in (state.x_att.axis, state.y_att.axis)]
     slices = list(state.slices)
     for axis, at in enumerate(center):
         if axis not in (state.x_att.axis, state.y_att.axis):
@@ -346,8 +371,10 @@ def _move(state, center, size):
     state.slices = tuple(slices)
     x, y = center[state.x_att.axis], center[state.y_att.axis]
     width, height = abs(state.x_max - state.x_min), abs(state.y_max - state.y_min)
-    wanted = max(LEAST_VIEW, TIMES_EVENT * size)
-    if not 1.5 * size < min(width, height) <= KEEP * wanted:
+    # a trail is as long as the image: there is nothing to be seen beyond
+    whole = 1.1 * max(shape)
+    wanted = max(LEAST_VIEW, min(TIMES_EVENT * size, whole))
+    if not min(1.5 * size, wanted) <= min(width, height) <= KEEP * wanted:
         scale = wanted / min(width, height)
         width, height = scale * width, scale * height
     right, up = np.sign(state.x_max - state.x_min), np.sign(state.y_max - state.y_min)

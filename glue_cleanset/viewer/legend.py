@@ -1,18 +1,19 @@
-"""The legend of a rejection map: which colour is which frame."""
+"""The legend of a rejection map: which colour is which frame, or which kind of event."""
 
 import numpy as np
 from glue.config import settings
 from glue.core.hub import HubListener
-from glue.core.message import SettingsChangeMessage
+from glue.core.message import NumericalDataChangedMessage, SettingsChangeMessage
 from matplotlib.ticker import FixedFormatter, FixedLocator, Locator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from .colors import colormap_frames
+from ..core.settings import KINDS
+from .colors import colormap_frames, colormap_kind, is_kind_colormap
 
 __all__ = ["FrameLegend", "label_frames", "label_values"]
 
-# [inch]: from the image to the bar, width of the bar, room for the numbers
-GAP, BAR, NUMBERS = 0.06, 0.12, 0.34
+# [inch]: from the image to the bar, width of the bar, room for the numbers, and for the names of kinds
+GAP, BAR, NUMBERS, NAMES = 0.06, 0.12, 0.34, 0.95
 STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500)
 FONT_SIZE = 8
 WATCHED = ("attribute", "cmap", "visible", "v_min", "v_max", "stretch", "contrast", "bias")
@@ -65,7 +66,8 @@ class FrameLegend(HubListener):
     """A bar of colours right of the image of a rejection map.
 
     It tells the numbers of the frames as long as a layer shows ``rejected frame`` in the colours of
-    `frame_colormap`, and the values where it shows ``peak significance``; else there is none.
+    `frame_colormap`, the kinds that there are where it shows ``kind`` in those of `kind_colormap`, and the values where
+    it shows ``peak significance``; else there is none.
 
     Parameters
     ----------
@@ -78,20 +80,28 @@ class FrameLegend(HubListener):
         Where it is drawn; None = there is none.
     n_frames : int or None
         Of the frames that it tells.
+    kinds : tuple of str
+        Those that it tells, from the top.
+    making_room : bool
+        Whether the limits of the viewer change for its sake just now.
     """
 
     def __init__(self, viewer):
         self.viewer = viewer
         self.axes = self.n_frames = self._shown = None
+        self.kinds = ()
+        self.making_room = False
         self._layers = []
         viewer.state.add_callback("layers", self._follow_layers)
         viewer.session.hub.subscribe(self, SettingsChangeMessage, handler=self._color)
+        # a person corrects a kind
+        viewer.session.hub.subscribe(self, NumericalDataChangedMessage, handler=self.update)
         self._follow_layers()
 
     @property
     def width(self):
         """What it takes from the image [inch]."""
-        return 0.0 if self.axes is None else GAP + BAR + NUMBERS
+        return 0.0 if self.axes is None else GAP + BAR + (NAMES if self.kinds else NUMBERS)
 
     def close(self):
         """Look after the viewer no more, which is closed."""
@@ -106,20 +116,28 @@ class FrameLegend(HubListener):
         if self.viewer is None:
             return
         layer = next((layer for layer in self.viewer.state.layers if _needs_legend(layer)), None)
-        shown = layer and (layer.attribute.label, layer.cmap.name, layer.v_min, layer.v_max, layer.stretch)
+        kinds = ()
+        if layer is not None and layer.attribute.label == "kind":
+            kinds = _kinds_of(layer)
+            layer = layer if kinds else None
+        shown = layer and (layer.attribute.label, layer.cmap.name, layer.v_min, layer.v_max, layer.stretch, kinds)
         if shown == self._shown:
             return
         before = self.width
         if self.axes is not None:
             self.axes.remove()
-        self._shown, self.axes, self.n_frames = shown, None, None
+        self._shown, self.axes, self.n_frames, self.kinds = shown, None, None, kinds
         if layer is not None:
             self._draw(layer)
         left, right, bottom, top = self.viewer.axes.resizer.margins
         if self.width != before:
-            self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
-            self.viewer.axes.resizer.on_resize(None)
-            self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            self.making_room = True
+            try:
+                self.viewer.axes.resizer.margins = (left, right + self.width - before, bottom, top)
+                self.viewer.axes.resizer.on_resize(None)
+                self.viewer.state._set_axes_aspect_ratio(self.viewer.axes_ratio)
+            finally:
+                self.making_room = False
         self.viewer.redraw()
 
     def _follow_layers(self, *_):
@@ -145,6 +163,11 @@ class FrameLegend(HubListener):
             n = self.n_frames = colormap_frames(layer.cmap)
             values, limits, ends = np.arange(1, n + 1), (-0.5, n + 0.5), (0.5, n + 0.5)
             locator, formatter = _FrameLocator(n), StrMethodFormatter("{x:.0f}")
+        elif self.kinds:
+            names = self.kinds[::-1]  # the first one at the top
+            values, limits = np.array([1 + list(KINDS).index(kind) for kind in names]), (-0.5, len(KINDS) + 0.5)
+            ends = (-0.5, len(names) - 0.5)
+            locator, formatter = FixedLocator(range(len(names))), FixedFormatter(names)
         else:
             values, limits, ends = np.linspace(0, 1, 256), (0, 1), (0, 1)
             labels = label_values(layer.v_min, layer.v_max, layer.stretch_object)
@@ -195,9 +218,19 @@ def _needs_legend(layer):
         n_frames = colormap_frames(layer.cmap)
         # with other limits the colours are not those of the frames
         return n_frames is not None and (layer.v_min, layer.v_max) == (-0.5, n_frames + 0.5)
-    plain = layer.contrast == 1 and layer.bias == 0.5 and layer.v_min < layer.v_max
     of_map = layer.layer.find_component_id("rejected frame") is not None
+    if layer.attribute.label == "kind":
+        limits = -0.5, len(KINDS) + 0.5
+        return of_map and is_kind_colormap(layer.cmap) and (layer.v_min, layer.v_max) == limits
+    plain = layer.contrast == 1 and layer.bias == 0.5 and layer.v_min < layer.v_max
     return of_map and plain and layer.attribute.label == "peak significance"
+
+
+def _kinds_of(layer):
+    """The kinds that occur in what a layer shows; of one that shows one kind only this."""
+    there = np.bincount(np.ravel(layer.layer.get_data(layer.attribute)), minlength=1 + len(KINDS))
+    only = colormap_kind(layer.cmap)
+    return tuple(kind for kind, count in zip(KINDS, there[1:], strict=False) if count and only in (None, kind))
 
 
 def _beside(image):

@@ -54,7 +54,7 @@ class EventJoin(JoinLink):
         return any(cid is mine for mine in (*self.cids1, *self.cids2))
 
 
-def link_parts(cube, axis, event=None, map_data=None, events=None, frames=None):
+def link_parts(cube, axis, event=None, map_data=None, events=None, frames=None, tracks=None):
     """The links between a cube and what a cleaning found in it.
 
     Parameters
@@ -64,7 +64,7 @@ def link_parts(cube, axis, event=None, map_data=None, events=None, frames=None):
         The axis of the cube that holds the frames.
     event : glue.core.ComponentID, optional
         The event numbers in the cube.
-    map_data, events, frames : glue.core.Data, optional
+    map_data, events, frames, tracks : glue.core.Data, optional
         As `AttachResult` makes them.
 
     Returns
@@ -90,6 +90,8 @@ def link_parts(cube, axis, event=None, map_data=None, events=None, frames=None):
         links.append(LinkSame(z, frames.id["frame index"]))
         if events is not None:
             links.append(EventJoin(cids1=[frames.id["frame"]], cids2=[events.id["frame"]], data1=frames, data2=events))
+    if tracks is not None and events is not None:
+        links.append(EventJoin(cids1=[tracks.id["track"]], cids2=[events.id["track"]], data1=tracks, data2=events))
     return links
 
 

@@ -1,25 +1,30 @@
 """Overruling a cleaning: selected pixels restored or rejected by hand, as steps that glue can undo."""
 
 import numpy as np
+from astropy.table import Table
 from glue.core.command import Command
 from glue.core.decorators import clear_cache
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
-from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
+from ..core.settings import KINDS
+from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links, rounded
 from .links import link_parts
 from .regions import selected_pixels, subset_states
-from .sparse import SparseCategoricalComponent, bits_of, pack_mask, unpack_mask
+from .sparse import SparseCategoricalComponent, bits_of, pack_mask, pack_pixels, unpack_mask
 from .views import keep_frames
 
 __all__ = [
     "Overrule",
+    "do_overrule",
     "find_overrules",
     "has_overrules",
+    "keep_object",
     "note_overrules",
     "plan_overrule",
     "reject_selected",
     "rejected_frames",
+    "repair_object",
     "restore_event",
     "restore_selected",
 ]
@@ -56,7 +61,7 @@ def restore_selected(session, subset, *, attached=None, frame=None):
     if not (mask & rejected_frames(attached)).any():
         where = "in it" if frame is None else f"in frame {frame + 1} of it"
         raise ValueError(f"'{subset.label}' selects no rejected pixel {where}; select events, or draw on the map.")
-    return _do(session, attached, restore=mask)
+    return do_overrule(session, attached, restore=mask)
 
 
 def restore_event(session, attached, number):
@@ -77,12 +82,66 @@ def restore_event(session, attached, number):
     Raises
     ------
     ValueError
-        Where there is no such event, or the event numbers were not attached.
+        Where there is no such event, or it is kept, or the event numbers were not attached.
     """
     mask = np.zeros((), bool) if attached.event is None else attached.values(attached.event) == number
     if not mask.any():
         raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
-    return _do(session, attached, restore=mask)
+    if not (mask & rejected_frames(attached)).any():
+        raise ValueError(
+            f"Event {number} of '{attached.cube.label}' is kept: its pixels have their original values already."
+        )
+    return do_overrule(session, attached, restore=mask)
+
+
+def keep_object(session, attached, track):
+    """Give all pixels of a moving object, in all frames, their original values back; its events stay, as kept ones.
+
+    Parameters
+    ----------
+    session : glue.core.Session
+    attached : Attached
+    track : int
+        In the column ``track`` of the tracks and of the events.
+
+    Returns
+    -------
+    Overrule
+        It is done, and on the session's command stack.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such object or it is kept already, or its pixels are not known.
+    """
+    mask, rejected = _object_pixels(attached, track), rejected_frames(attached)
+    if not (mask & rejected).any():
+        raise ValueError(f"Object {track} of '{attached.cube.label}' is kept already in all of its frames.")
+    return do_overrule(session, attached, f"object {track}", keep=mask)
+
+
+def repair_object(session, attached, track):
+    """Repair all pixels of a moving object, in all frames, by the method of the cleaning.
+
+    Parameters
+    ----------
+    session, attached, track
+        As for `keep_object`.
+
+    Returns
+    -------
+    Overrule
+        It is done, and on the session's command stack.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such object or it is repaired already, or its pixels are not known.
+    """
+    mask, rejected = _object_pixels(attached, track), rejected_frames(attached)
+    if not (mask & ~rejected).any():
+        raise ValueError(f"Object {track} of '{attached.cube.label}' is repaired already in all of its frames.")
+    return do_overrule(session, attached, f"object {track}", reject=mask)
 
 
 def reject_selected(session, subset, frame, *, attached=None):
@@ -109,14 +168,16 @@ def reject_selected(session, subset, frame, *, attached=None):
     mask = _in_frame(mask, frame)
     if not (mask & ~rejected_frames(attached)).any():
         raise ValueError(f"'{subset.label}' selects no pixel of frame {frame + 1} that is not rejected already.")
-    return _do(session, attached, reject=mask)
+    return do_overrule(session, attached, reject=mask)
 
 
 def rejected_frames(attached):
     """What is rejected now: (N, ny, nx) bool."""
-    for cid in (attached.rejected, attached.event):
-        if cid is not None:
-            return attached.values(cid) > 0
+    if attached.rejected is not None:
+        return attached.values(attached.rejected) > 0
+    if attached.event is not None:
+        of_events, kept = attached.values(attached.event) > 0, attached.kept
+        return of_events if kept is None else of_events & ~kept
     raise ValueError(
         f"Neither the rejected pixels of '{attached.cube.label}' nor its event numbers are in the session; clean it "
         "again with one of them ticked."
@@ -140,13 +201,16 @@ def note_overrules(attached, restored, rejected):
             attached.record[name] = pack_mask(mask)
 
 
-def plan_overrule(attached, restore=None, reject=None):
+def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     """Find what an overrule changes; changes nothing.
 
     Parameters
     ----------
     attached : Attached
-    restore, reject : ndarray, (N, ny, nx), bool, optional
+    restore, reject, keep : ndarray, (N, ny, nx), bool, optional
+        As for `glue_cleanset.overrule`.
+    called : (sequence of int, str), optional
+        Numbers of events, and what a person says that they are: one of `glue_cleanset.core.settings.KINDS`.
 
     Returns
     -------
@@ -165,29 +229,71 @@ def plan_overrule(attached, restore=None, reject=None):
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
     image_set = attached.image_set()
     rejected = rejected_frames(attached)
-    pixels = np.flatnonzero(rejected)
     if attached.event is None:
-        # the peaks tell which event is which
-        pixels, numbers = _peaks(attached)
+        pixels, numbers = _events_by_peaks(attached, rejected)
     else:
         labels = attached.values(attached.event)
+        pixels = np.flatnonzero(labels > 0)
         numbers = labels[np.unravel_index(pixels, labels.shape)]
     column = attached.column("map", "reference")
     empty = np.full(image_set.shape[1:], np.nan, np.float32)
     reference = empty if column is None else attached.map.get_data(column)
-    events = pixels, numbers
-    return work_out(image_set, attached.settings, model, rejected, reference, events, restore=restore, reject=reject)
+    return work_out(
+        image_set, attached.settings, model, rejected, reference, (pixels, numbers), _facts(attached, called),
+        restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
+    )  # fmt: skip
 
 
-def _peaks(attached):
-    """Flat index of the peak of each event of the table, ascending, and its number."""
+def _events_by_peaks(attached, rejected):
+    """Flat index of the pixels of all events, ascending, and the number of the event of each as far as the peaks in the
+    table tell it; 0 = not known."""
+    from ..core.events import find_events
+    from ..core.kinds import WHOLE
+
+    kept, shape = attached.kept, attached.shape
+    index = np.flatnonzero(rejected if kept is None else rejected | kept)
+    held = np.zeros(index.size, int) if kept is None else kept.reshape(-1)[index].astype(int)
+    numbers = np.zeros(index.size, int)
     columns = [attached.column("events", name) for name in ("event", "frame index", "y peak", "x peak")]
     if any(cid is None for cid in columns):
-        return np.zeros((2, 0), int)
-    numbers, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
-    index = np.ravel_multi_index(tuple(where), attached.shape)
-    order = np.argsort(index)
-    return index[order], numbers[order]
+        return index, numbers
+    number, *where = (np.asarray(attached.events.get_data(cid), int) for cid in columns)
+    peaks = np.ravel_multi_index(tuple(where), shape)
+    place = np.searchsorted(index, peaks)
+    there = np.isin(peaks, index)
+    number, place = number[there], place[there]
+    kind = attached.column("events", "kind")
+    whole = held[place] > 0
+    if kind is not None:
+        whole |= np.isin(attached.events.get_component(kind).labels[there], WHOLE)
+    # these are not put together anew from their pixels
+    ones = np.ones(index.size)
+    _, piece = find_events(index, ones, ones, shape, held)
+    of_piece = np.zeros(piece.max(initial=0) + 1, int)
+    of_piece[piece[place[whole]]] = number[whole]
+    numbers = of_piece[piece]
+    numbers[place] = number
+    return index, numbers
+
+
+def _facts(attached, called):
+    """What is known of the events, and of some what they are `called`; None where there is no table of them."""
+    number = attached.column("events", "event")
+    if number is None:
+        return None
+    facts = Table({"event": np.array(attached.events.get_data(number))})
+    # an older session has no kinds
+    for name, blank in (("kind", "other"), ("confidence", 0.0), ("track", 0)):
+        column = attached.column("events", name)
+        facts[name] = blank if column is None else np.array(attached.events.get_data(column))
+    if called is not None:
+        numbers, kind = called
+        rows = np.isin(facts["event"], numbers)
+        facts["kind"] = np.where(rows, kind, facts["kind"])
+        facts["confidence"][rows] = 1
+        if kind != "moving object":
+            facts["track"][rows] = 0
+    return facts
 
 
 class Overrule(Command):
@@ -199,6 +305,8 @@ class Overrule(Command):
         The cleaning.
     change : glue_cleanset.core.overrule.Overruled
         As `plan_overrule` found it, just now.
+    words : str, optional
+        What was done; default how many pixels.
     """
 
     kwargs = ["attached", "change"]  # noqa: RUF012 as glue wants it
@@ -211,7 +319,7 @@ class Overrule(Command):
     @property
     def label(self):
         """What *Edit > Undo* names."""
-        return self.change.describe()
+        return self.extra.get("words") or self.change.describe()
 
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
@@ -249,20 +357,21 @@ class Overrule(Command):
 
         both = np.concatenate([change.restored, change.rejected])
         flags = np.repeat([0, 1], [change.restored.size, change.rejected.size])
-        numbers = np.concatenate([change.numbers, np.zeros(change.restored.size, np.int32)])
+        gone = np.setdiff1d(change.restored, change.kept, assume_unique=True)
+        numbers = np.concatenate([change.numbers, np.zeros(gone.size, np.int32)])
         for cid, index, new in (
             (attached.cleaned, change.index, change.values),
             (attached.rejected, both, flags),
-            (attached.event, np.concatenate([outliers.index, change.restored]), numbers),
+            (attached.event, np.concatenate([outliers.index, gone]), numbers),
         ):
             edit(cube, cid, axis, index, new)
         if attached.map is not None:
             everywhere = np.arange(attached.map.size)
-            for label, image, _ in map_images(outliers, ""):
+            for label, image, _ in map_images(outliers, change.kind_map, ""):
                 edit(attached.map, attached.column("map", label), 0, everywhere, image.reshape(-1))
         if attached.frames is not None:
-            for name in ("events", "pixels", "percent"):
-                column = np.asarray(change.summary[name])
+            for name in ("events", "pixels", "percent", *KINDS):
+                column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
         self._old_events, self._new_events, self._columns = attached.events, None, {}
@@ -290,7 +399,7 @@ class Overrule(Command):
 
     def _record_after(self, record, columns):
         after = dict(record)
-        after["overrules"] = [*record.get("overrules", ()), self.change.describe()]
+        after["overrules"] = [*record.get("overrules", ()), self.label]
         if record is self.attached.record:
             shape = self.attached.shape
             restored, rejected = self.change.restored, self.change.rejected
@@ -300,6 +409,8 @@ class Overrule(Command):
                 mask.reshape(-1)[given] = True
                 mask.reshape(-1)[taken] = False
                 after[name] = pack_mask(mask)
+            outliers = self.change.outliers
+            after["kept"] = pack_pixels(outliers.index[outliers.kept], shape)
             after["events"] = None if self._new_events is None else self._new_events.uuid
             after["columns"] = columns
         return after
@@ -338,7 +449,8 @@ class Overrule(Command):
         if there is not None:
             attached = self.attached
             collection.append(there)
-            still = [data if data in collection.data else None for data in (attached.map, there, attached.frames)]
+            parts = attached.map, there, attached.frames, attached.tracks
+            still = [data if data in collection.data else None for data in parts]
             links = link_parts(attached.cube, attached.axis, attached.event, *still)
             collection.add_link([link for link in links if there in (link.data1, link.data2)])
 
@@ -434,11 +546,47 @@ def _in_frame(mask, frame):
     return only
 
 
-def _do(session, attached, **masks):
-    change = plan_overrule(attached, **masks)
-    if not change.describe():
+def _object_pixels(attached, track):
+    """Where a moving object is: (N, ny, nx) bool."""
+    name = f"object {track} of '{attached.cube.label}'"
+    numbers, tracks = (attached.column("events", label) for label in ("event", "track"))
+    if attached.event is None or numbers is None or tracks is None:
+        raise ValueError(
+            f"The pixels of {name} are not known: clean the set again with the event numbers and the table of events "
+            "ticked."
+        )
+    mine = attached.events.get_data(numbers)[attached.events.get_data(tracks) == track]
+    if not track or not mine.size:
+        raise ValueError(f"There is no event of {name} any more." if track else "An event of no track is no object.")
+    return np.isin(attached.values(attached.event), mine)
+
+
+def do_overrule(session, attached, about="", **said):
+    """Work out what a person says, and do it as one step.
+
+    Parameters
+    ----------
+    session : glue.core.Session
+    attached : Attached
+    about : str, optional
+        What is overruled, in words.
+    **said
+        As for `plan_overrule`.
+
+    Returns
+    -------
+    Overrule
+
+    Raises
+    ------
+    ValueError
+        Where it changes nothing.
+    """
+    change = plan_overrule(attached, **said)
+    pixels = change.describe()
+    if not pixels and "called" not in said:
         raise ValueError("What is selected holds only pixels that are masked or no numbers; they are never rejected.")
-    command = Overrule(attached=attached, change=change)
+    command = Overrule(attached=attached, change=change, words=": ".join(filter(None, [about, pixels])))
     # what cannot be done is told before it stands among what can be undone
     command.prepare()
     session.command_stack.do(command)

@@ -7,7 +7,16 @@ from glue.core.exceptions import IncompatibleAttribute, IncompatibleDataExceptio
 from glue.core.subset import MaskSubsetState, SliceSubsetState
 from glue.viewers.image.state import ImageViewerState
 
-__all__ = ["MOST", "Part", "central_part", "selected_pixels", "shown_index", "subset_states", "viewed_part"]
+__all__ = [
+    "MOST",
+    "Part",
+    "central_part",
+    "selected_pixels",
+    "selected_rows",
+    "shown_index",
+    "subset_states",
+    "viewed_part",
+]
 
 MOST = 512  # pixels along an axis: what can be judged again while a slider moves
 
@@ -109,6 +118,17 @@ def selected_pixels(group, data, axis=0, images=None):
         return np.moveaxis(masks[0], axis, 0)
     any_of_them = np.logical_or.reduce(known)
     return np.stack([any_of_them if mask is None else mask for mask in masks])
+
+
+def selected_rows(group, data):
+    """The rows of a table that a subset selects: (n,) bool; raises as `selected_pixels`."""
+    mask = _mask(group.subset_state, data)
+    if mask is None:
+        raise ValueError(
+            f"The subset '{group.label}' selects by something that '{data.label}' is not linked to. Choose rows of "
+            f"'{data.label}', or another subset."
+        )
+    return mask
 
 
 def subset_states(state):

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from glue.core.component import CategoricalComponent, Component, DerivedComponent
 
-__all__ = ["SparseCategoricalComponent", "SparseComponent", "bits_of", "pack_mask", "unpack_mask"]
+__all__ = ["SparseCategoricalComponent", "SparseComponent", "bits_of", "pack_mask", "pack_pixels", "unpack_mask"]
 
 # how many values are compared or filled at a time
 _PART = 1 << 22
@@ -115,6 +115,15 @@ class SparseCategoricalComponent(CategoricalComponent):
 def pack_mask(mask):
     """A bool array as text, short where most of it is alike; None where nothing in it is True."""
     return _pack(np.packbits(mask)) if np.any(mask) else None
+
+
+def pack_pixels(index, shape):
+    """As `pack_mask`, of a mask of this shape that is True at these flat indices."""
+    if not len(index):
+        return None
+    mask = np.zeros(math.prod(shape), bool)
+    mask[index] = True
+    return pack_mask(mask)
 
 
 def unpack_mask(text, shape):

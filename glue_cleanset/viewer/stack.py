@@ -10,7 +10,7 @@ from ..io.keywords import frame_facts, frame_times
 from .coords import FrameCoordinates, find_celestial
 from .sparse import SparseComponent
 
-__all__ = ["check_images", "header_noise", "image_set_from_cube", "own_mask", "stack_images"]
+__all__ = ["check_images", "find_times", "header_noise", "image_set_from_cube", "own_mask", "stack_images"]
 
 # Keys of Data.meta: one entry for each frame along axis 0, NaN or '' where nothing is known
 NAMES = "frame names"
@@ -65,23 +65,28 @@ def image_set_from_cube(data, attribute, axis=0):
             "with itself, choose the axis that holds the frames"
         )
     frames = np.moveaxis(data.get_data(find_numbers(data, attribute)), axis, 0)
-    names = exptime = times = None
+    names = exptime = None
     if axis == 0:
         names = _per_frame(data, NAMES)
         exptime = _per_frame(data, FACTS["exptime"])
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
-        times = frame_times(_per_frame(data, FACTS["date"]), exptime)
     shifts = _per_frame(data, SHIFTS) if axis == 0 else None
     return ImageSet(
         frames,
         mask=own_mask(data, axis),
         exptime=exptime,
         names=names,
-        times=times,
+        times=find_times(data, axis),
         shifts=shifts,
         shifts_source=data.meta.get(SHIFTS_SOURCE, "given"),
     )
+
+
+def find_times(data, axis=0):
+    """When the frames of a cube were taken: the middle of the exposures since the first began [h], (N,) float64; None
+    where that is not known."""
+    return None if axis else frame_times(_per_frame(data, FACTS["date"]), _per_frame(data, FACTS["exptime"]))
 
 
 def own_mask(data, axis=0):

@@ -1,6 +1,6 @@
 """One pixel of a cleaned set through all of its frames: what is shown of it, in figures and in words."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from echo import CallbackProperty, delay_callback
@@ -54,6 +54,14 @@ class TracedPixel:
         Of the frames; empty where they have none of their own.
     by_hand : ndarray, (N,), bool, or None
         Where a person has overruled the cleaning.
+    kept : ndarray, (N,), bool, or None
+        Where the pixel is part of an event, but is not rejected.
+    kind : ndarray, (N,), str, or None
+        What that event is, '' = not known; None where the kinds were not attached.
+    confidence : ndarray, (N,), or None
+        Of the kind, 0 to 1.
+    track : ndarray, (N,), int, or None
+        Of the moving object that the event is of, 0 = of none.
     """
 
     trace: object
@@ -64,14 +72,22 @@ class TracedPixel:
     settings: CleanSettings = field(default_factory=CleanSettings)
     names: tuple = ()
     by_hand: np.ndarray | None = None
+    kept: np.ndarray | None = None
+    kind: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    track: np.ndarray | None = None
+
+    @property
+    def stands_out(self):
+        """Whether the pixel is part of an event, kept ones included: (N,) bool."""
+        return self.trace.rejected if self.kept is None else self.trace.rejected | self.kept
 
     @property
     def strongest(self):
-        """The frame, from 0, that is farthest from what is expected: among the rejected, if there are any."""
-        trace = self.trace
-        size = np.nan_to_num(np.abs(trace.significance), nan=-1.0)
-        if trace.rejected.any():
-            size = np.where(trace.rejected, size, -2.0)
+        """The frame, from 0, that is farthest from what is expected: among the events, if there are any."""
+        size = np.nan_to_num(np.abs(self.trace.significance), nan=-1.0)
+        if self.stands_out.any():
+            size = np.where(self.stands_out, size, -2.0)
         return int(size.argmax())
 
 
@@ -109,7 +125,7 @@ class Tracer:
 
     def forget(self):
         """Look at the frames anew the next time."""
-        self._image_set = self._overruled = None
+        self._image_set = self._overruled = self._held = None
 
     def trace(self, y, x):
         """Follow one pixel.
@@ -136,22 +152,45 @@ class Tracer:
         if not (0 <= y < ny and 0 <= x < nx):
             raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")
         event, cleaned = self._read(a.event, y, x), self._read(a.cleaned, y, x)
-        rejected = self._rejected(y, x, event, cleaned)
-        trace = trace_pixel(self._image_set, self.model, self.settings, y, x, rejected)
+        kept = self._kept(y, x)
+        rejected = self._rejected(y, x, event, cleaned, kept)
+        # what is kept has no say in the reference
+        trace = trace_pixel(self._image_set, self.model, self.settings, y, x, rejected | kept)
+        trace = replace(trace, rejected=rejected)
         repaired = None
         if cleaned is not None and self.settings.repair != "none":
             repaired = np.where(rejected, cleaned.astype(float), np.nan)
         names = self._image_set.names if a.axis == 0 and a.cube.meta.get(NAMES) else ()
+        told = self._tell(event)
         return TracedPixel(
-            trace, repaired, event, self._sizes(event), self.unit, self.settings, names, self._by_hand(y, x)
+            trace,
+            repaired,
+            event,
+            told.pop("pixels"),
+            self.unit,
+            self.settings,
+            names,
+            self._by_hand(y, x),
+            kept,
+            **told,
         )
 
     def _by_hand(self, y, x):
-        n, ny, nx = self._image_set.shape
         if self._overruled is None:
             masks = [mask for mask in find_overrules(self.attached) if mask is not None]
             self._overruled = np.unique(np.concatenate([np.flatnonzero(mask) for mask in masks])) if masks else []
-        return np.isin((np.arange(n) * ny + y) * nx + x, self._overruled)
+        return np.isin(self._indices(y, x), self._overruled)
+
+    def _kept(self, y, x):
+        if self._held is None:
+            mask = self.attached.kept
+            self._held = [] if mask is None else np.flatnonzero(mask)
+        return np.isin(self._indices(y, x), self._held)
+
+    def _indices(self, y, x):
+        """Of a pixel in each frame, in the cube with its frames first."""
+        n, ny, nx = self._image_set.shape
+        return (np.arange(n) * ny + y) * nx + x
 
     def _read(self, attribute, y, x):
         if attribute is None:
@@ -160,31 +199,38 @@ class Tracer:
         view.insert(self.attached.axis, slice(None))
         return np.asarray(self.attached.cube.get_data(attribute, view=tuple(view)))
 
-    def _rejected(self, y, x, event, cleaned):
+    def _rejected(self, y, x, event, cleaned, kept):
         a = self.attached
         if a.rejected is not None:
             return self._read(a.rejected, y, x) != 0
         if event is not None:
-            return event > 0
+            return (event > 0) & ~kept
         if cleaned is not None:
             source = self._read(a.source, y, x)
             # NaN differs from itself
             return (cleaned != source) & ~(np.isnan(cleaned) & np.isnan(source))
         from ..core.inspect import preview
 
-        return preview(self._image_set, self.model, self.settings, (y, y + 1), (x, x + 1))[:, 0, 0]
+        return preview(self._image_set, self.model, self.settings, (y, y + 1), (x, x + 1))[:, 0, 0] & ~kept
 
-    def _sizes(self, event):
-        columns = [self.attached.column("events", name) for name in ("event", "pixels")]
-        if event is None or any(cid is None for cid in columns):
-            return None
-        numbers, pixels = (self.attached.events.get_data(cid) for cid in columns)
-        sizes = np.zeros(len(event), int)
-        for frame in np.flatnonzero(event):
-            row = np.flatnonzero(numbers == event[frame])
-            if row.size:
-                sizes[frame] = pixels[row[0]]
-        return sizes
+    def _tell(self, event):
+        """What the table of events tells of the event in each frame, by its column; None = nothing."""
+        blanks = {"pixels": 0, "kind": "", "confidence": 0.0, "track": 0}
+        told = dict.fromkeys(blanks)
+        number = self.attached.column("events", "event")
+        if event is None or number is None:
+            return told
+        frames = np.flatnonzero(event)
+        which, rows = np.nonzero(event[frames, None] == self.attached.events.get_data(number))
+        frames = frames[which]
+        for name, blank in blanks.items():
+            column = self.attached.column("events", name)
+            if column is not None:
+                component = self.attached.events.get_component(column)
+                values = component.labels if component.categorical else component.data
+                told[name] = np.full(len(event), blank, values.dtype)
+                told[name][frames] = values[rows]
+        return told
 
 
 class TraceState(State):
@@ -374,23 +420,28 @@ def describe(pixel, frame):
     Returns
     -------
     str
-        Such as ``frame 4: +312 ADU, 21.4 sigma, event 118 (7 px), replaced by 203.1``.
+        Such as ``frame 4: +312 ADU, 21.4 sigma, event 118 (7 px), cosmic ray (93 %), replaced by 203.1``, or
+        ``frame 2: +80.5 ADU, 9.1 sigma, event 12 (9 px), kept: moving object (87 %), track 2``.
     """
     trace, name = pixel.trace, f"frame {frame + 1}"
     value, expected = trace.value[frame], trace.expected[frame]
     if not np.isfinite(value):
         return f"{name}: not used"
-    rejected = trace.rejected[frame]
     if np.isfinite(expected):
         text = f"{name}: {_number(value - expected, 3, '+')} {pixel.unit}, {trace.significance[frame]:.1f} sigma"
     else:
         text = f"{name}: {_number(value)} {pixel.unit}, no other frame to compare it with"
-    if not rejected:
+    if not pixel.stands_out[frame]:
         return f"{text}, kept{_why_kept(pixel, frame)}"
     if pixel.event is not None and pixel.event[frame]:
         text += f", event {pixel.event[frame]}"
         if pixel.pixels is not None and pixel.pixels[frame]:
             text += f" ({pixel.pixels[frame]} px)"
+    kind = _kind(pixel, frame)
+    if not trace.rejected[frame]:
+        by_hand = pixel.by_hand is not None and pixel.by_hand[frame]
+        return f"{text}, kept{' by hand' if by_hand else ''}: {kind or 'part of an event'}"
+    text += f", {kind}" if kind else ""
     text += _why_rejected(pixel, frame)
     if pixel.repaired is not None:
         replaced = pixel.repaired[frame]
@@ -410,13 +461,25 @@ def summarize(pixel):
     str
     """
     trace = pixel.trace
-    frames = np.flatnonzero(trace.rejected) + 1
-    if not frames.size:
-        told = f"kept in all {len(trace.value)} frames"
-    else:
-        listed = ", ".join(map(str, frames[:_MOST_LISTED])) + (" …" if frames.size > _MOST_LISTED else "")
-        told = f"rejected in {frames.size} of {len(trace.value)} frames: {listed}"
+    n, rejected = len(trace.value), trace.rejected
+    told = f"rejected in {_listed(rejected)}" if rejected.any() else f"kept in all {n} frames"
+    if pixel.kept is not None and pixel.kept.any():
+        told = f"{told + ', ' if rejected.any() else ''}event kept in {_listed(pixel.kept)}"
     return f"pixel x={trace.x}, y={trace.y}: {told}"
+
+
+def _listed(mask):
+    frames = np.flatnonzero(mask) + 1
+    most = ", ".join(map(str, frames[:_MOST_LISTED])) + (" …" if frames.size > _MOST_LISTED else "")
+    return f"{frames.size} of {mask.size} frames: {most}"
+
+
+def _kind(pixel, frame):
+    """What the event in a frame is, as far as that is known."""
+    if pixel.kind is None or pixel.confidence is None or not pixel.confidence[frame]:
+        return ""
+    text = f"{pixel.kind[frame]} ({pixel.confidence[frame]:.0%})".replace("%", " %")
+    return text if pixel.track is None or not pixel.track[frame] else f"{text}, track {pixel.track[frame]}"
 
 
 def _why_rejected(pixel, frame):

@@ -3,11 +3,11 @@
 import numpy as np
 from glue.config import settings
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_rgba, to_rgba_array
 from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, MaxNLocator
 
-from .colors import frame_colormap
+from .colors import frame_colormap, kind_color
 
 __all__ = ["TracePlot", "value_limits"]
 
@@ -38,16 +38,16 @@ class TracePlot:
             axes.add_line(line)
         for collection in (self.band, self.expected, self.steps):
             axes.add_collection(collection, autolim=False)
-        # inside, above the highest and below the lowest value on the axis
-        self.points, self.above, self.below = (
+        # inside, rejected or part of an event that is kept; above the highest and below the lowest value on the axis
+        self.points, self.held, self.above, self.below = (
             axes.scatter([], [], s=size, marker=marker, linewidths=0.8, zorder=6)
-            for size, marker in ((45, "o"), (60, "^"), (60, "v"))
+            for size, marker in ((45, "o"), (40, "D"), (60, "^"), (60, "v"))
         )
         self.labels = [
             axes.annotate("", (0, 0), (0, 0), textcoords="offset points", fontsize="small", zorder=7)
             for _ in range(_MOST_LABELS)
         ]
-        self.legend = None
+        self.legend, self._has_held = None, False
         axes.set_autoscale_on(False)
         self.follow_settings()
         self.clear()
@@ -55,26 +55,34 @@ class TracePlot:
     @property
     def artists(self):
         """All that shows a pixel."""
-        return [self.band, self.expected, self.current, self.steps, self.repaired, self.kept, *self._rejected]
+        return [self.band, self.expected, self.current, self.steps, self.repaired, self.kept, *self._events]
 
     @property
-    def _rejected(self):
-        return self.points, self.above, self.below
+    def _events(self):
+        return self.points, self.held, self.above, self.below
 
     def follow_settings(self):
         """Take the colours that are set in glue."""
-        front, back = settings.FOREGROUND_COLOR, settings.BACKGROUND_COLOR
+        front = settings.FOREGROUND_COLOR
         self.band.set_color("#4c8fd0")
         self.expected.set_color("#4c8fd0")
         self.current.set_color("0.5")
         self.steps.set_color("0.5")
         self.kept.set_color(front)
         self.repaired.set_color(front)
-        for artist in self._rejected:
+        for artist in self._events:
             artist.set_edgecolor(front)
         for label in self.labels:
             label.set_color(front)
-        rejected = Line2D([], [], linestyle="none", marker="o", color=frame_colormap(2)(1), markeredgecolor=front)
+        self._explain()
+
+    def _explain(self):
+        """Make the legend."""
+        front, back = settings.FOREGROUND_COLOR, settings.BACKGROUND_COLOR
+        rejected, held = (
+            Line2D([], [], linestyle="none", marker=marker, color=color, markeredgecolor=front)
+            for marker, color in (("o", frame_colormap(2)(1)), ("D", kind_color("moving object")))
+        )
         handles = [
             (self.band, "allowed"),
             (self.expected, "expected"),
@@ -82,6 +90,9 @@ class TracePlot:
             (rejected, "rejected, in the colour of its frame"),
             (self.repaired, "repaired"),
         ]
+        if self._has_held:
+            # there is not always room for it
+            handles.insert(4, (held, "kept event"))
         self.legend = self.axes.legend(
             *zip(*handles, strict=True),
             loc="lower right",
@@ -134,17 +145,20 @@ class TracePlot:
         self.expected.set_segments(_segments(left, trace.expected, right, trace.expected)[bounded])
         self.current.set_xdata([x[frame], x[frame]])
 
-        kept = ~trace.rejected
-        self.kept.set_data(x[kept], trace.value[kept])
+        stands_out, held = pixel.stands_out, pixel.stands_out & ~trace.rejected
+        self.kept.set_data(x[~stands_out], trace.value[~stands_out])
         inside = np.clip(trace.value, low, high)
         colors = to_rgba_array(frame_colormap(n).colors[1:])  # the first is that of no frame
+        for k in np.flatnonzero(held):
+            colors[k] = to_rgba(kind_color("other" if pixel.kind is None else pixel.kind[k] or "other"))
         room = 0.03 * (high - low)
         for artist, here, y in (
-            (self.points, inside == trace.value, trace.value),
+            (self.points, (inside == trace.value) & ~held, trace.value),
+            (self.held, (inside == trace.value) & held, trace.value),
             (self.above, trace.value > high, np.full(n, high - room)),
             (self.below, trace.value < low, np.full(n, low + room)),
         ):
-            here = here & trace.rejected
+            here = here & stands_out
             artist.set_offsets(np.stack([x[here], y[here]], 1))
             artist.set_facecolor(colors[here])
         repaired = np.full(n, np.nan) if pixel.repaired is None else pixel.repaired
@@ -154,6 +168,9 @@ class TracePlot:
         axes.set_axis_on()
         for artist in (*self.artists, self.legend):
             artist.set_visible(True)
+        if held.any() != self._has_held:
+            self._has_held = bool(held.any())
+            self._explain()
 
     def _scale_x(self, x, width, name, whole):
         # a label or a locator that is set anew costs as much as the rest
@@ -193,12 +210,12 @@ def value_limits(pixel, whole_range=False):
     Returns
     -------
     low, high : float
-        They show what is allowed and all that survives or was put in the place of the others; rejected values too,
+        They show what is allowed and all that survives or was put in the place of the others; those of events too,
         as long as they are not so far away that the rest would not be seen.
     """
     trace = pixel.trace
     repaired = [] if pixel.repaired is None else pixel.repaired
-    core = [trace.lowest, trace.highest, trace.expected, trace.value[~trace.rejected], repaired]
+    core = [trace.lowest, trace.highest, trace.expected, trace.value[~pixel.stands_out], repaired]
     core = np.concatenate(core)
     core = core[np.isfinite(core)]
     values = trace.value[np.isfinite(trace.value)]

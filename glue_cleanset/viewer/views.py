@@ -1,4 +1,5 @@
-"""What a viewer of a cleaned set shows: original or cleaned, the frame rejected or the significance over all frames."""
+"""What a viewer of a cleaned set shows: original or cleaned; the frame rejected, the significance over all frames, or
+the kinds of the events, all or one."""
 
 from contextlib import contextmanager
 
@@ -6,22 +7,24 @@ import numpy as np
 from glue.config import colormaps
 
 from .attach import find_attached, flat_viewers
-from .colors import show_frames
+from .colors import show_frames, show_kinds
 
 __all__ = [
     "blink",
     "blinking_layer",
     "entitle",
+    "entitle_map",
     "frames_title",
     "keep_frames",
     "map_layer",
     "map_title",
+    "show_kind_map",
     "show_rejected_frame",
     "show_significance",
     "switch_map",
 ]
 
-FRAME, SIGNIFICANCE = "rejected frame", "peak significance"
+FRAME, SIGNIFICANCE, KIND = "rejected frame", "peak significance", "kind"
 SEQUENTIAL = "inferno"
 # of the significances above 0: the strongest hits would leave nothing to be seen of the others
 PERCENT = 99.5
@@ -61,6 +64,8 @@ def map_title(attached, attribute):
         return f"Rejection map{attached.suffix}, frames 1 to {n_frames} in colour"
     if attribute.label == SIGNIFICANCE:
         return f"Peak significance{attached.suffix} over all {n_frames} frames"
+    if attribute.label == KIND:
+        return f"Kinds of events{attached.suffix} in all {n_frames} frames"
     return f"{str(attribute).capitalize()}: {attached.cube.label}"
 
 
@@ -143,8 +148,15 @@ def map_layer(layers, collection):
     return None, None
 
 
-def switch_map(viewer_state, collection):
+def switch_map(viewer_state, collection, to=SIGNIFICANCE):
     """Switch a viewer of a rejection map between the frame rejected and the significance over all frames.
+
+    Parameters
+    ----------
+    viewer_state : glue.viewers.image.state.ImageViewerState
+    collection : glue.core.DataCollection
+    to : str
+        What to switch to from anything else: 'peak significance', or 'kind' for the kinds of the events.
 
     Returns
     -------
@@ -154,13 +166,20 @@ def switch_map(viewer_state, collection):
     layer, attached = map_layer(viewer_state.layers, collection)
     if layer is None:
         return None
-    if layer.attribute is attached.map.id[SIGNIFICANCE]:
+    if layer.attribute is attached.map.id[to]:
         show_rejected_frame(layer, attached)
+    elif to == KIND:
+        show_kind_map(layer, attached)
     else:
         show_significance(layer, attached)
+    entitle_map(viewer_state, layer, attached)
+    return layer.attribute
+
+
+def entitle_map(viewer_state, layer, attached):
+    """Let the title of a viewer tell what its layer of a map shows, unless a person gave it another."""
     known = {map_title(attached, cid) for cid in attached.map.main_components}
     entitle(viewer_state, map_title(attached, layer.attribute), known)
-    return layer.attribute
 
 
 def show_rejected_frame(layer, attached):
@@ -168,6 +187,13 @@ def show_rejected_frame(layer, attached):
     layer.attribute = attached.map.id[FRAME]
     layer.percentile, layer.stretch = "Custom", "linear"
     show_frames(layer, attached.cube.shape[attached.axis])
+
+
+def show_kind_map(layer, attached, only=None):
+    """Let a layer of the map show of what kind the event at a pixel is, every kind in its colour, or `only` one."""
+    layer.attribute = attached.map.id[KIND]
+    layer.percentile, layer.stretch = "Custom", "linear"
+    show_kinds(layer, only)
 
 
 def show_significance(layer, attached):

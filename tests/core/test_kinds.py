@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glue_cleanset import CleanSettings, clean_image_set
+from glue_cleanset import CleanSettings, clean_image_set, overrule
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, draw_movers, simulate_set
 
@@ -92,6 +92,13 @@ def test_a_hit_on_a_moving_object_is_repaired_with_the_light_of_the_object():
     truth = frames[hit] - 1500
     assert abs(result.cleaned[hit] - truth) < 5 * simulated.sigma[hit] + 0.1 * simulated.mover_light[hit]
     assert simulated.mover_light[hit] > 8 * simulated.sigma[hit]
+    # also when something else at this place is overruled
+    other = np.zeros(frames.shape, bool)
+    other[(hit[0] + 2) % len(frames), *hit[1:]] = True
+    again = overrule(result, frames, reject=other)
+    assert again.rejected[hit]
+    assert abs(again.cleaned[hit] - result.cleaned[hit]) < 3 * simulated.sigma[hit]
+    assert again.cleaned[hit] != result.cleaned[hit]
 
 
 @pytest.fixture(scope="module")

@@ -197,3 +197,32 @@ def test_none_without_stars():
     objects, outliers = look(rng.normal(100, 5, (5, 64, 64)).astype(np.float32))
     assert isinstance(outliers, Outliers)
     assert len(objects.table) == 0
+
+
+def test_an_object_that_trails_while_the_shutter_is_open():
+    injected = inject([(60, 40, 4, 16, 90), (220, 250, -15, -12, 120)], 7, seed=14, streak=0.8)
+    objects, _ = look(injected.frames)
+    rows = found(objects, injected)
+    assert [row["rate"] for row in rows] == pytest.approx([np.hypot(4, 16), np.hypot(15, 12)], rel=0.02)
+    own = (injected.light > injected.simulated.sigma) & (injected.simulated.deposits == 0)
+    listed = np.zeros(own.shape, bool)
+    listed.reshape(-1)[objects.index] = True
+    assert listed[own].mean() > 0.9
+    assert objects.flags[own].mean() < 0.05
+
+
+def test_of_three_frames_only_the_clear_case():
+    injected = inject([(60, 60, 9, 12, 40)], 3, seed=15)
+    found(look(injected.frames)[0], injected)
+    # in one of three it is missing
+    injected.frames[1] -= injected.light[1].astype(np.float32)
+    assert len(look(injected.frames)[0].table) == 0
+
+
+def test_a_frame_that_is_blind_around_an_object():
+    injected = inject([(60, 60, 3, 2, 40)], 7, seed=16)
+    injected.frames[3, 20:110, 20:110] = np.nan
+    objects, _ = look(injected.frames)
+    (row,) = found(objects, injected)
+    assert row["frames"] == 6
+    assert not objects.flags[3, 20:110, 20:110].any()

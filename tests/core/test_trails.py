@@ -176,14 +176,18 @@ def not_trails():
     rng = np.random.default_rng(3)
     plain = np.zeros(SHAPE)
     column, step = plain.copy(), plain.copy()
-    column[:, 140] = 60
+    column[:, 140:142] = 60
     step[:, 140:] = 25
     yield "track of a cosmic ray", [plain, light_of(20, 900, 0.6, length=60)]
-    yield "bad column", [plain, column]
+    yield "two bad columns", [plain, column]
     yield "step", [plain, step]
     yield "slope of the sky", [plain, 0.3 * X + 0.1 * Y]
-    yield "spike that varies", [spike(300 * factor) for factor in (1, 1.2, 0.9, 1.1, 1.3, 0.8)]
+    yield "spikes that vary", [spike(300 * factor) for factor in (1, 1.2, 0.9, 1.1, 1.3, 0.8)]
+    ridge = light_of(45, 100, 1.5, length=220)
+    yield "ridge of all frames, stronger in one", [ridge * factor for factor in (1, 1, 1, 1.5, 1, 1)]
     yield "halo", [plain, 200 * np.exp(-0.5 * ((Y - 200) ** 2 + (X - 90) ** 2) / 30**2)]
+    blobs = sum(60 * np.exp(-0.5 * ((Y - 30 - 60 * k) ** 2 + (X - 40 - 50 * k) ** 2) / 7**2) for k in (0, 2, 4))
+    yield "blobs in a row", [plain, blobs]
     hits = sum(light_of(rng.uniform(0, 180), 400, 0.6, 40, (160 + 45 * k, 150 + 45 * k)) for k in range(-3, 4))
     yield "tracks in a row", [plain, hits]
 

@@ -96,7 +96,9 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
     from scipy import ndimage
 
     from glue_cleanset.core.clean import CleanCancelled, CleanResult
+    from glue_cleanset.core.kinds import no_tracks
     from glue_cleanset.core.noise import NoiseModel
+    from glue_cleanset.core.settings import KINDS
 
     frames = np.asarray(image_set.frames)
     n = len(frames)
@@ -118,6 +120,9 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
                 (len(rows) + 1, k + 1, y, x, where[0][0], where[1][0], len(where[0]), 100.0, 60.0, 9.0, "bright")
             )
     names = ["event", "frame", "y", "x", "y_peak", "x_peak", "pixels", "total", "peak", "peak_significance", "polarity"]
+    events = Table(rows=rows, names=names)
+    events["kind"] = np.array(["cosmic ray"] * len(rows), "U13")
+    events["confidence"], events["track"], events["kept"] = 0.5, 0, False
     pixels = rejected.sum(axis=(1, 2))
     percent = 100 * pixels / reference.size
     counts = np.bincount([row[1] - 1 for row in rows], minlength=n)
@@ -130,7 +135,7 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
         rejection_count=rejected.sum(axis=0).astype(np.uint16),
         peak_significance=np.max(np.abs(residual) * rejected, axis=0).astype(np.float32),
         reference=reference.astype(np.float32),
-        events=Table(rows=rows, names=names),
+        events=events,
         summary=Table(
             {
                 "frame": np.arange(1, n + 1),
@@ -141,6 +146,8 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
                 "scale": np.ones(n),
                 "offset": np.zeros(n),
                 "mismatch": np.where(pixels == 2, 50.0, 5.0),
+                **{kind.replace(" ", "_"): counts if kind == "cosmic ray" else 0 * counts for kind in KINDS},
+                "remark": [""] * n,
             }
         ),
         noise=NoiseModel(
@@ -161,6 +168,55 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
         ),
         event_pixels=flat,
         event_numbers=labels.reshape(-1)[flat],
+        kind_map=rejected.any(axis=0).astype(np.uint8),
+        tracks=no_tracks(),
+        track_positions=np.zeros((0, n, 2)),
+    )
+
+
+def _clean_and_tell(image_set, settings, **options):
+    """The quick core, to which the hits of the frames of `frames` are a moving object that is kept, and the bad part of
+    the last one is a trail."""
+    from dataclasses import replace
+
+    import numpy as np
+    from astropy.table import Table
+
+    from glue_cleanset.core.clean import learn_model
+    from glue_cleanset.core.settings import KINDS
+
+    result = _quick_clean(image_set, settings, **options)
+    n, ny, nx = result.rejected.shape
+    events, summary = result.events, result.summary
+    events["kind"] = np.where(events["pixels"] > 1, "trail", "moving object")
+    events["track"] = np.where(events["pixels"] > 1, 0, 1)
+    events["confidence"] = 0.9
+    kept = np.isin(events["kind"], settings.keep)
+    events["kept"] = kept
+    frames = np.asarray(image_set.frames)
+    labels = result.event_labels()
+    rejected = (labels > 0) & ~np.isin(labels, events["event"][kept])
+    number = np.arange(1, n + 1)[:, None, None]
+    for kind in KINDS:
+        mine = events["frame"][events["kind"] == kind]
+        summary[kind.replace(" ", "_")] = np.bincount(mine - 1, minlength=n)
+    summary["events"] = np.bincount(events["frame"][~kept] - 1, minlength=n)
+    summary["pixels"] = rejected.sum(axis=(1, 2))
+    summary["percent"] = 100 * summary["pixels"] / (ny * nx)
+    codes = np.array([0, *(1 + list(KINDS).index(kind) for kind in events["kind"])], np.uint8)
+    tracks = {"track": [1], "frames": [n], "events": [n], "first": [1], "last": [n], "y": [5.0], "x": [10.0]}
+    tracks |= {"rate": [85**0.5], "y_rate": [6.0], "x_rate": [7.0], "position_angle": [310.6]}
+    return replace(
+        result,
+        model=learn_model(image_set, settings),
+        cleaned=np.where(rejected, result.cleaned, frames).astype(frames.dtype),
+        rejected=rejected,
+        rejection_map=np.max(rejected * number, axis=0).astype(np.uint16),
+        rejection_count=rejected.sum(axis=0).astype(np.uint16),
+        peak_significance=np.where(rejected.any(axis=0), result.peak_significance, 0),
+        kind_map=codes[labels].max(axis=0),
+        tracks=Table({**tracks, "flux": [1000.0], "peak_significance": [90.0]}),
+        track_positions=np.array([5.0, 10.0]) + np.arange(n)[None, :, None] * [6.0, 7.0],
     )
 
 
@@ -168,6 +224,13 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
 def quick_clean():
     """The core of the tests itself."""
     return _quick_clean
+
+
+@pytest.fixture
+def telling_core(quick_core):
+    """The quick core that knows a moving object and a trail among the events of `frames`."""
+    quick_core(_clean_and_tell)
+    return quick_core
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_the_tables_show_whole_names(application, viewers):
     (table,) = (
         viewer.ui.table
         for viewer in application.viewers[-1]
-        if viewer.LABEL == "Table Viewer" and "frames" in viewer.windowTitle()
+        if viewer.LABEL == "Table Viewer" and viewer.windowTitle() == "Frames: field"
     )
     column = [cid.label for cid in table.model().columns].index("name")
     assert table.columnWidth(column) >= table.sizeHintForColumn(column)

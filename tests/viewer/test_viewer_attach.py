@@ -1,5 +1,7 @@
 """What is attached, what travels over the links, undo and redo."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from glue.core import Data
@@ -7,7 +9,7 @@ from glue.core.roi import RectangularROI
 from glue.core.subset import ElementSubsetState, RangeSubsetState, RoiSubsetState
 from glue.viewers.histogram.viewer import SimpleHistogramViewer
 from glue.viewers.image.viewer import SimpleImageViewer
-from viewer_sets import HITS, SHAPE, attach, event_mask, make_frames, make_result, subset_of
+from viewer_sets import HITS, SHAPE, attach, event_mask, make_frames, make_result, make_tracks, subset_of
 
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.stack import stack_images
@@ -65,7 +67,9 @@ def test_how_it_was_cleaned_is_noted_with_the_data(app, cube):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_each_output_alone(app, cube, output):
-    a = attach(app, cube, outputs=[output])
+    tracks, positions = make_tracks(len(cube["flux"]), (3, 9))
+    result = replace(make_result(cube["flux"]), tracks=tracks, track_positions=positions)
+    a = attach(app, cube, result=result, outputs=[output])
     assert [name for name in OUTPUTS if getattr(a, name) is not None] == [output]
     assert len(labels(cube)) + len(app.data_collection) == 3
     app.undo()

@@ -58,7 +58,7 @@ def test_it_is_there_before_the_map_is_shown(app, cube, monkeypatch):
     # a style editor fails on a colour map that came after it
     monkeypatch.setattr(colormaps, "_members", [m for m in colormaps.members if not m[0].startswith("cleanset")])
     attach(app, cube)
-    assert [name for name, _ in colormaps][-1] == "cleanset frames 5"
+    assert {"cleanset frames 5", "cleanset kinds"} <= {name for name, _ in colormaps}
 
 
 @pytest.mark.parametrize("n_frames", [5, 200])

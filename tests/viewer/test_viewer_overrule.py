@@ -10,16 +10,20 @@ from glue.viewers.image.viewer import SimpleImageViewer
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from viewer_sets import ViewerApplication, attach, make_result
+from viewer_sets import ViewerApplication, attach, clean_with_kinds, make_result
 
 from glue_cleanset import CleanSettings, clean_image_set
+from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
 from glue_cleanset.viewer.factories import image_set
+from glue_cleanset.viewer.kinds import set_kind
 from glue_cleanset.viewer.overrule import (
     find_overrules,
+    keep_object,
     reject_selected,
     rejected_frames,
+    repair_object,
     restore_event,
     restore_selected,
 )
@@ -57,14 +61,18 @@ def check_whole(app, frames, attached):
     rejected = values(attached, "rejected").astype(bool)
     np.testing.assert_array_equal(values(attached, "cleaned")[~rejected], frames[~rejected])
     labels = values(attached, "event")
-    assert np.array_equal(labels > 0, rejected)
+    of_events = labels > 0
+    assert of_events[rejected].all()
+    kept = of_events & ~rejected
+    assert np.array_equal(np.zeros(SHAPE, bool) if attached.kept is None else attached.kept, kept)
     m, f = attached.map, attached.frames
+    assert np.array_equal(m["kind"] > 0, of_events.any(axis=0))
     assert np.array_equal(m["times rejected"], rejected.sum(axis=0))
     assert np.array_equal(m["rejected frame"] > 0, rejected.any(axis=0))
     assert np.array_equal(m["peak significance"] != 0, rejected.any(axis=0))
     assert np.array_equal(f["pixels"], rejected.sum(axis=(1, 2)))
     np.testing.assert_allclose(f["percent"], 100 * rejected.mean(axis=(1, 2)), rtol=1e-5)
-    numbers, pixels = np.unique(labels[rejected], return_counts=True)
+    numbers, pixels = np.unique(labels[of_events], return_counts=True)
     # the table of the moment: where the last event goes, it goes
     attached = find_attached(app.data_collection)[-1]
     if not len(numbers):
@@ -74,7 +82,15 @@ def check_whole(app, frames, attached):
     e = attached.events
     assert np.array_equal(e["event"], numbers)
     assert np.array_equal(e["pixels"], pixels)
-    assert np.array_equal(f["events"], np.bincount(e["frame index"], minlength=len(frames)))
+    assert np.array_equal(f["events"], np.bincount(e["frame index"][e["kept"] == 0], minlength=len(frames)))
+    assert np.array_equal(e["kept"] * pixels, [kept[labels == number].sum() for number in numbers])
+    codes = np.zeros(numbers.max() + 1, int)
+    for code, kind in enumerate(KINDS, start=1):
+        mine = e["kind"] == kind
+        codes[numbers[mine]] = code
+        assert np.array_equal(f[kind], np.bincount(e["frame index"][mine], minlength=len(frames)))
+    there = [set(codes[column[column > 0]]) for column in labels[:, of_events.any(axis=0)].T]
+    assert all(code in known for code, known in zip(m["kind"][of_events.any(axis=0)], there, strict=True))
     assert e in app.data_collection.data
     # and the links still select exactly the pixels of a row
     row = app.data_collection.new_subset_group("probe", ElementSubsetState([len(numbers) // 2], data=e))
@@ -287,16 +303,28 @@ def test_a_cleaning_without_a_model_says_so(app, cube):
         restore_selected(app.session, rows(app, a, 0))
 
 
+_CLEANED = clean_with_kinds(SHAPE)
+
+
 class Session(RuleBasedStateMachine):
     """Whatever is restored, rejected, undone and redone: all parts agree, and undo leads back exactly."""
 
     @initialize()
     def clean(self):
-        self.app, self.frames, self.attached = session_with_set()
+        self.app = ViewerApplication()
+        self.frames, result = _CLEANED
+        cube = Data(flux=self.frames, label="stars")
+        self.app.data_collection.append(cube)
+        self.attached = attach(self.app, cube, result=result)
+        repair_object(self.app.session, self.attached, 2)  # there is one to be repaired and one to be kept
         self.past, self.future = [self.state()], []
 
     def state(self):
-        return [values(self.attached, name).copy() for name in ("cleaned", "rejected", "event")]
+        attached = find_attached(self.app.data_collection)[-1]
+        arrays = [values(attached, name).copy() for name in ("cleaned", "rejected", "event")]
+        for data in attached.datasets:
+            arrays += [np.array(data[cid]) for cid in data.main_components]
+        return arrays, dict(attached.record)
 
     def act(self, function, *args):
         try:
@@ -324,6 +352,21 @@ class Session(RuleBasedStateMachine):
         group = region(self.app, self.attached.cube, (2, 1), (x - 0.5, x + size - 0.5), (y - 0.5, y + size - 0.5))
         self.act(reject_selected, self.app.session, group, frame)
 
+    @rule(track=st.sampled_from([1, 2]))
+    def keep_object(self, track):
+        self.act(keep_object, self.app.session, find_attached(self.app.data_collection)[-1], track)
+
+    @rule(track=st.sampled_from([1, 2]))
+    def repair_object(self, track):
+        self.act(repair_object, self.app.session, find_attached(self.app.data_collection)[-1], track)
+
+    @rule(seed=st.integers(0, 20), kind=st.sampled_from(list(KINDS)))
+    def call(self, seed, kind):
+        attached = find_attached(self.app.data_collection)[-1]
+        if attached.events is not None:
+            some = np.flatnonzero(np.random.default_rng(seed).random(attached.events.size) < 0.2)
+            self.act(set_kind, self.app.session, attached, attached.events["event"][some], kind)
+
     @precondition(lambda self: len(self.past) > 1)
     @rule()
     def undo(self):
@@ -339,7 +382,9 @@ class Session(RuleBasedStateMachine):
     @invariant()
     def agrees(self):
         check_whole(self.app, self.frames, self.attached)
-        for now, known in zip(self.state(), self.past[-1], strict=True):
+        (arrays, record), (known_arrays, known_record) = self.state(), self.past[-1]
+        assert record == known_record
+        for now, known in zip(arrays, known_arrays, strict=True):
             np.testing.assert_array_equal(now, known)
 
 

@@ -1,13 +1,18 @@
 """Cubes with hits whose truth is known, results made by hand, and glue without Qt."""
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 from astropy.table import Table
 from glue.core.application_base import Application
 
+from glue_cleanset import CleanSettings, ImageSet, clean_image_set
 from glue_cleanset.core.clean import CleanResult
 from glue_cleanset.core.noise import NoiseModel
-from glue_cleanset.core.settings import CleanSettings
+from glue_cleanset.core.overrule import apply, work_out
+from glue_cleanset.core.settings import KINDS
+from glue_cleanset.core.simulate import VARIANTS, simulate_set
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 
 matplotlib.use("Agg")
@@ -86,6 +91,58 @@ def make_result(frames, hits=HITS):
         event_pixels=pixels,
         event_numbers=numbers.reshape(-1)[pixels],
     )
+
+
+def make_tracks(n_frames, *places):
+    """The tables of two or more objects that move by (1.5, -2) pixels from frame to frame: of their tracks, and where
+    they are in each frame. `places` are (y, x) in the first one."""
+    n = len(places)
+    step = np.array([1.5, -2.0])
+    positions = np.array(places, float)[:, None] + np.arange(n_frames)[:, None] * step
+    tracks = Table(
+        {
+            "track": np.arange(1, n + 1, dtype=np.int32),
+            "frames": np.full(n, 3, np.int32),
+            "events": np.full(n, 3, np.int32),
+            "first": np.full(n, 1, np.int32),
+            "last": np.full(n, 3, np.int32),
+            "y": positions[:, 0, 0],
+            "x": positions[:, 0, 1],
+            "rate": np.full(n, 2.5),
+            "y_rate": np.full(n, step[0]),
+            "x_rate": np.full(n, step[1]),
+            "position_angle": np.full(n, 53.13),
+            "flux": np.linspace(500, 900, n),
+            "peak_significance": np.linspace(9, 12, n),
+        }
+    )
+    return tracks, positions
+
+
+def clean_with_kinds(shape=(6, 40, 50)):
+    """Frames with hits, and their result, in which by hand every kind occurs and two objects move: each is the
+    strongest event that is left in three frames. Moving objects and variable stars are kept."""
+    frames = simulate_set(shape[0], shape[1:], seed=3, **VARIANTS["hard"]).frames
+    result = replace(clean_image_set(frames, CleanSettings(kinds=False)), settings=CleanSettings())
+    events = result.events
+    order = np.argsort(-np.asarray(events["peak_significance"]), kind="stable")
+    table = events["event", "confidence", "track"].copy()
+    table["kind"] = np.array(list(KINDS))[np.arange(len(events)) % len(KINDS)]
+    table["kind"][table["kind"] == "moving object"] = "other"
+    table["confidence"] = np.round(np.linspace(0.5, 0.95, len(events)), 3)
+    for track, frames_of_it in ((1, (1, 2, 3)), (2, (3, 4, 6))):
+        for frame in frames_of_it:
+            row = next(k for k in order if events["frame"][k] == frame and not table["track"][k])
+            table["kind"][row], table["track"][row] = "moving object", track
+    kept = np.isin(table["kind"], result.settings.keep)
+    change = work_out(
+        ImageSet(frames), result.settings, result.model, result.rejected, result.reference,
+        (result.event_pixels, result.event_numbers), table,
+        keep=np.isin(result.event_labels(), table["event"][kept]),
+    )  # fmt: skip
+    tracks, positions = make_tracks(shape[0], (5.0, 40.0), (12.0, 30.0))
+    result = apply(result, change, result.cleaned.copy())
+    return frames, replace(result, tracks=tracks, track_positions=positions, overrules=())
 
 
 def attach(app, data, attribute="flux", *, result=None, axis=0, outputs=tuple(OUTPUTS), images=None):

@@ -323,7 +323,7 @@ def test_nothing_is_aligned_unless_asked_for(drift, tmp_path, capsys):
         (["--whole-pixels"], "--whole-pixels is given without --align"),
         (["--align", "stars", "--shifts", "s.txt"], "--shifts tells how frames were registered"),
         (["--align", "wcs", "--whole-pixels"], "no celestial WCS in the header of f0, f1, f2, f3, f4; align by stars"),
-        (["--align", "stars"], "f1, f2, f3, f4 show no stars in common with f0"),
+        (["--align", "stars"], "f1, f2, f3, f4: no stars in common with f0"),
     ],
 )
 def test_what_cannot_be_aligned(folder, tmp_path, capsys, arguments, message):

@@ -1,9 +1,10 @@
 """Register a set: bring its frames onto the pixel grid of one of them, by their WCS or by their stars.
 
-Interpolation is by cubic splines. What a hit adds rings by a tenth of it into the next but one pixel, but the noise
-stays nearly as white as it was: on simulated frames moved by up to 10 pixels and turned by up to 0.5 deg cleaning has
-no more false alarms than on frames that were registered from the start. Bilinear interpolation, which blurs each pixel
-by its own phase, has five times as many. Whole pixels leave every value and its noise as they are.
+Interpolation is by cubic splines, which leave the noise nearly as white as it was, at the price that a hit rings by a
+tenth of its height two pixels away. Simulated frames moved by up to 10 pixels and turned by up to 0.5 deg are cleaned
+with 0.5 to 0.8 times the false alarms of frames that were registered from the start (3 to 20 frames; 1.5 times are
+allowed); after bilinear interpolation, which blurs each pixel by its own phase, it is 5 times, after reproject's
+adaptive one 3 to 7 times. Whole pixels leave every value and its noise as they are: 0.9 to 1.1 times.
 """
 
 from dataclasses import dataclass, replace
@@ -182,9 +183,8 @@ def align_by_stars(image_set, *, reference=0, whole_pixels=False, progress=None)
         places.append(place)
     if lost:
         raise ValueError(
-            f"{listed(lost, most=10)}: shows no stars in common with {image_set.names[reference]}; leave it out"
-            if len(lost) == 1
-            else f"{listed(lost, most=10)} show no stars in common with {image_set.names[reference]}; leave them out"
+            f"{listed(lost, most=10)}: no stars in common with {image_set.names[reference]}; leave out what is no part "
+            "of its field"
         )
     return _move(image_set, reference, places, "stars", whole_pixels, report)
 
@@ -418,7 +418,7 @@ def _whole(image_set, i, place, dq):
         y, x = place.to_frame(*np.mgrid[: shape[0], : shape[1]].astype(float))
     inside = _inside(y, x, shape)
     y, x = (
-        np.clip(np.rint(np.nan_to_num(place)), 0, n - 1).astype(np.intp) for place, n in zip((y, x), shape, strict=True)
+        np.clip(np.rint(np.nan_to_num(axis)), 0, n - 1).astype(np.intp) for axis, n in zip((y, x), shape, strict=True)
     )
     values = image_set.frames[i][y, x].astype(image_set.work_dtype)
     values[~inside] = np.nan
@@ -464,9 +464,8 @@ def _move(image_set, reference, places, by, whole_pixels, report):
     report(2 * n)
     table["frame"] = np.arange(1, n + 1)
     table["name"] = list(image_set.names)
-    for (name, unit), values in zip(
-        (("dy", "pix"), ("dx", "pix"), ("rotation", "deg"), ("noise", None)), np.array(rows).T, strict=True
-    ):
+    columns = {"dy": "pix", "dx": "pix", "rotation": "deg", "noise": None}
+    for (name, unit), values in zip(columns.items(), np.array(rows).T, strict=True):
         table[name] = Column(values, unit=unit)
     table.meta["common"] = float(common.mean())
     if image_set.shifts is not None:

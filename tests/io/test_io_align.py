@@ -175,19 +175,12 @@ def test_real_stars(shared):
     known = np.array([(float(row["dy_px"]), float(row["dx_px"])) for row in rows])
     raw, registered = read_image_set(folder / "raw"), read_image_set(folder / "aligned")
     aligned = align_by_stars(raw, reference=10, whole_pixels=True)
-    reference = find_stars(raw, 10)
-    assert len(reference) > 100
     fractions = align_by_stars(raw, reference=10).alignment
     np.testing.assert_allclose(np.column_stack([fractions["dy"], fractions["dx"]]), -known, atol=0.3)
     np.testing.assert_allclose(fractions["rotation"], [float(row["rot_deg"]) for row in rows], atol=0.03)
     np.testing.assert_allclose(aligned.shifts, -np.rint(known), atol=1)  # where the shift is nearly half a pixel
-    # the field that all frames have, as in aligned/
-    high, low = -np.ceil(known.min(axis=0)).astype(int) + 1, np.ceil(known.max(axis=0)).astype(int) + 1
-    ny, nx = raw.shape[1:]
-    common = aligned.part(slice(low[0], ny - high[0]), slice(low[1], nx - high[1]))
-    settings = CleanSettings(kinds=False)
-    ours, theirs = (clean_image_set(one, settings).rejected.mean() for one in (common, registered))
-    assert ours < 1.1 * theirs
+    # where the frames of aligned/ were cut out: the same pixels, so that there are no more false alarms
+    np.testing.assert_array_equal(aligned.frames[:, 18 : 18 + 477, 24 : 24 + 603], registered.frames)
 
 
 # --- the noise -------------------------------------------------------------------------------------------------------
@@ -370,7 +363,7 @@ def test_frames_of_another_field_are_named(tmp_path, stars):
         align_by_wcs(image_set, whole_pixels=True)
     rng = np.random.default_rng(4)
     frames = [noisy(scene(field, MOVES[0]), rng) for field in (stars, draw_stars(60, 9), stars, draw_stars(0))]
-    with pytest.raises(ValueError, match=r"frame 2, frame 4 show no stars in common with frame 1; leave them out"):
+    with pytest.raises(ValueError, match=r"frame 2, frame 4: no stars in common with frame 1; leave out"):
         align_by_stars(ImageSet(frames))
 
 

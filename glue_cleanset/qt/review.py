@@ -29,6 +29,7 @@ __all__ = ["ReviewViewer", "open_review", "show_limits"]
 MARGINS = (0.5, 0.12, 0.3, 0.12)
 SKY_MARGINS = (0.75, 0.12, 0.35, 0.12)
 LEAST_HEIGHT, LEAST_TABLE, LEAST_COLUMN = 300, 180, 40  # [screen pixels]
+LOOKED_AT = 20  # rows of a table that tell how wide its columns are
 SAMPLE = 1_000_000
 PLOT_MARGINS = (0.75, 0.12, 0.45, 0.12)
 PLOT_COLOR = "#3b8ec8"  # seen on light and on dark
@@ -324,12 +325,14 @@ def _tile(application, viewers, lower, ratio):
 def _fit_columns(viewer):
     """Columns as wide as their headings and numbers need, so that many are seen."""
     table = viewer.ui.table
-    table.horizontalHeader().setMinimumSectionSize(LEAST_COLUMN)
-    # the rows in view are enough: of each row asked for, glue works out the masks of all subsets
-    table.horizontalHeader().setResizeContentsPrecision(0)
-    for column in range(table.model().columnCount()):
-        needed = max(table.sizeHintForColumn(column), table.horizontalHeader().sectionSizeHint(column))
-        table.setColumnWidth(column, needed)
+    header, model = table.horizontalHeader(), table.model()
+    header.setMinimumSectionSize(LEAST_COLUMN)
+    # a few rows are enough: of each row asked for, glue works out the masks of all subsets; and Qt would ask all of
+    # them where the table is not laid out yet
+    rows = range(min(model.rowCount(), LOOKED_AT))
+    for column in range(model.columnCount()):
+        hints = [table.sizeHintForIndex(model.index(row, column)).width() + 1 for row in rows]
+        table.setColumnWidth(column, max([header.sectionSizeHint(column), *hints]))
 
 
 def _lead(viewer, labels):

@@ -184,6 +184,10 @@ def entries(menu):
 
 def test_only_a_kind_is_shown(application, attached, table, viewers, turn):
     on_map = viewers[2]
+    # all kinds leave a map of the frames as it is
+    show_only_kind(application.session, attached, None)
+    assert on_map.state.layers[0].attribute is attached.map.id["rejected frame"]
+    assert on_map.state.layers[0].cmap.name == "cleanset frames 5"
     menu = table.toolbar.actions[ShowKindTool.tool_id].menu()
     assert list(entries(menu)) == ["all kinds  (6)", "moving object  (5)", "trail  (1)"]
     assert table.toolbar.actions[ShowKindTool.tool_id].text() == "all kinds"
@@ -229,13 +233,6 @@ def test_what_is_drawn_next_is_a_subset_of_its_own(application, attached, viewer
     for viewer in (table, application.viewers[-1][-1]):
         shown = [layer for layer in viewer.state.layers if layer.visible and layer.layer.label == "moving object"]
         assert not shown
-
-
-def test_all_kinds_leave_a_map_of_frames_as_it_is(application, attached, viewers):
-    layer = viewers[2].state.layers[0]
-    show_only_kind(application.session, attached, None)
-    assert layer.attribute is attached.map.id["rejected frame"]
-    assert layer.cmap.name == "cleanset frames 5"
 
 
 def test_a_filter_follows_a_corrected_kind(application, attached, viewers, table, turn):

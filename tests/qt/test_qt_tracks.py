@@ -68,7 +68,7 @@ def menu_of(viewer, row):
 # ---- over the images
 
 
-def test_the_review_shows_the_tracks(viewers):
+def test_the_review_shows_the_tracks_where_they_are_wanted(application, viewers, qapp):
     assert [drawn(viewer) for viewer in viewers] == [[1], [1], [1]]
     assert circle(viewers[0]) == (10, 5)
     viewers[1].state.slices = (3, 0, 0)
@@ -76,9 +76,6 @@ def test_the_review_shows_the_tracks(viewers):
     # and still after a zoom
     viewers[0].state.x_min, viewers[0].state.x_max = 25, 40
     assert circle(viewers[0]) == (31, 23)
-
-
-def test_they_are_switched_off_and_on(application, viewers, qapp):
     original, cleaned, _ = viewers
     action = original.toolbar.actions[TracksTool.tool_id]
     assert action.isChecked()
@@ -253,13 +250,10 @@ def test_an_event_of_no_object_is_told_so(application, attached, viewers, monkey
     monkeypatch.setenv("GLUE_TESTING", "True")
 
 
-def test_the_context_menu_of_a_track(application, attached, viewers):
+def test_the_context_menu_of_a_track_and_none_of_a_frame(application, attached, viewers):
     entries = menu_of(table_of(application, attached.tracks), 0)
     assert list(entries) == [KeepObjectTool.action_text, RepairObjectTool.action_text]
     assert all(action.isEnabled() for action in entries.values())
-
-
-def test_other_tables_have_no_context_menu(application, attached, viewers):
     table = table_of(application, attached.frames).ui.table
     table.customContextMenuRequested.emit(table.rect().center())
     assert not table.findChildren(QtWidgets.QMenu)

@@ -21,7 +21,7 @@ from ..core.names import listed
 from .headers import moved_header
 from .read import FitsImageSet, read_wcs
 from .registration import measure_shifts
-from .stars import find_stars, match_stars
+from .stars import confirm_shift, find_stars, match_stars
 
 __all__ = ["align_by_stars", "align_by_wcs", "describe_alignment", "noise_after_alignment"]
 
@@ -139,7 +139,8 @@ def align_by_stars(image_set, *, reference=0, whole_pixels=False, progress=None)
 
     Stars are matched by the distances between them (`glue_cleanset.io.stars`), so that frames may be shifted and
     turned in any way, also by 180 deg after a meridian flip, but have the same scale (within 0.3 %). Hot pixels are
-    taken out first. Where too few stars agree the shift of the whole structure counts (`measure_shifts`).
+    taken out first. Where too few stars agree the shift of the whole structure counts (`measure_shifts`), unless the
+    stars that there are contradict it.
 
     Parameters
     ----------
@@ -163,18 +164,20 @@ def align_by_stars(image_set, *, reference=0, whole_pixels=False, progress=None)
     _check_reference(image_set, reference)
     n, shape = len(image_set), image_set.shape[1:]
     report = _reporter(progress, 2 * n)
-    stars = find_stars(image_set, reference)
-    ways = [None] * n
+    reference_stars = find_stars(image_set, reference)
+    stars, ways = [None] * n, [None] * n
     for i in range(n):
         report(i)
         if i != reference:
-            ways[i] = match_stars(stars, find_stars(image_set, i), np.hypot(*shape) / 2, _ROTATION_MATTERS)
+            stars[i] = find_stars(image_set, i)
+            ways[i] = match_stars(reference_stars, stars[i], shape, _ROTATION_MATTERS)
     unmatched = [i for i in range(n) if i != reference and ways[i] is None]
     if unmatched:
         table = measure_shifts(image_set, reference=reference)
         for i in unmatched:
             shift = complex(table["dx"][i], table["dy"][i])
-            ways[i] = None if np.isnan(shift) else (1 + 0j, shift)
+            if not np.isnan(shift):
+                ways[i] = confirm_shift(reference_stars, stars[i], shift, shape, _ROTATION_MATTERS)
     places, lost = [], []
     for i, way in enumerate(ways):
         place = None if way is None else _placed(_similarity(*way), _spline_resampler(_similarity(*way)), shape)

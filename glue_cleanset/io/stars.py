@@ -1,12 +1,12 @@
 """Find the stars of frames, and match them."""
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 from scipy.spatial import cKDTree
 
 from .registration import SAMPLE, level_and_scatter, median3, sky_of
 
-__all__ = ["find_stars", "match_stars"]
+__all__ = ["confirm_shift", "find_stars", "match_stars"]
 
 _THRESHOLD = 5.0  # of the smoothed image [sigma of the sky]
 _APART = 5  # of two stars closer than this the brighter one counts [pixels]
@@ -16,7 +16,9 @@ _MOST = 300  # stars of a frame, the brightest
 _BRIGHT, _PARTNERS = 40, 60  # the brightest of the one frame are looked for among these of the other
 _TOLERANCE = 2.0  # of the places of matched stars, and of their distances [pixels] ...
 _SCALE = 0.003  # ... which may differ by this share
-_FEWEST, _SHARE = 5, 0.25  # so many of the bright stars must agree
+_SHARE = 0.25  # so many of the bright stars must agree, and more than ...
+_CHANCE = 1e-3  # ... may agree by chance, with this probability
+_FEWEST = 3  # pairs of stars that tell a rotation
 
 
 def find_stars(image_set, i):
@@ -75,42 +77,72 @@ def _centroids(light, y, x):
     return x + dx + 1j * (y + dy)
 
 
-def match_stars(reference, stars, radius, negligible):
+def match_stars(reference, found, shape, negligible):
     """The similarity that takes the stars of one frame to those of another.
 
     Two stars of the one frame and two of the other that are as far apart propose a shift and a rotation; that on which
-    most of the bright stars agree is refined with all. It need not be tried how they are turned, and neither hot
-    pixels nor stars of which one frame shows none do harm as long as they are the fewer.
+    most of the bright stars agree is refined with all. It need not be known how the frames are turned, and neither hot
+    pixels nor stars that only one of the frames shows do harm as long as they are the fewer.
 
     Parameters
     ----------
-    reference, stars : ndarray, complex
+    reference, found : ndarray, complex
         As `find_stars` gives them.
-    radius : float
-        Of the frame [pixels].
+    shape : (int, int)
+        ny, nx of the frames.
     negligible : float
-        A rotation or scale that moves nothing within the radius by more than this is none [pixels].
+        A rotation or scale that moves no pixel by more than this is none [pixels].
 
     Returns
     -------
     (complex, complex) or None
-        turn, offset: place in the frame = turn * place in the reference + offset; None where too few agree.
+        turn, offset: place in the frame = turn * place in the reference + offset; None where no more stars agree than
+        may do so by chance.
     """
-    bright, partners = reference[:_BRIGHT], stars[:_PARTNERS]
-    fewest = max(_FEWEST, int(_SHARE * min(len(bright), len(partners))))
-    if min(len(reference), len(stars)) < fewest:
+    bright, partners = reference[:_BRIGHT], found[:_PARTNERS]
+    if min(len(bright), len(partners)) <= _FEWEST:
         return None
     turn, offset = _proposals(bright, partners)
     if not turn.size:
         return None
-    tree = cKDTree(_pairs(partners))
-    # (the stars take turns: many proposals at once are the fast way)
-    near = tree.query(_pairs(np.multiply.outer(turn, bright) + offset[:, None]), distance_upper_bound=_TOLERANCE)[0]
+    near = _nearest(partners, np.multiply.outer(turn, bright) + offset[:, None], _TOLERANCE)[0]
     agree = np.isfinite(near).sum(axis=1)
     best = np.argmax(agree)
-    if agree[best] < fewest:
+    # two of them agree by construction
+    chance = turn.size * stats.poisson.sf(agree[best] - 3, _usual(bright, partners, _TOLERANCE, shape))
+    if chance > _CHANCE or agree[best] < _SHARE * min(len(bright), len(partners)):
         return None
-    return _refine(reference, stars, turn[best], offset[best], radius, negligible)
+    return _refine(reference, found, turn[best], offset[best], shape, negligible)
+
+
+def confirm_shift(reference, found, shift, shape, negligible):
+    """A shift that something else has told, and what the stars say of it.
+
+    Parameters
+    ----------
+    reference, found, shape, negligible
+        As for `match_stars`.
+    shift : complex
+        Place in the frame - place in the reference [pixels].
+
+    Returns
+    -------
+    (complex, complex) or None
+        As `match_stars`, with a rotation where the stars tell one; the shift as it is where a frame shows fewer than
+        three stars; None where there are more and they do not agree.
+    """
+    if min(len(reference), len(found)) < _FEWEST:
+        return 1 + 0j, shift
+    tolerance = 2 * _TOLERANCE
+    agree = np.isfinite(_nearest(found, reference + shift, tolerance)[0]).sum()
+    if agree < _FEWEST or stats.poisson.sf(agree - 1, _usual(reference, found, tolerance, shape)) > _CHANCE:
+        return None
+    return _refine(reference, found, 1 + 0j, shift, shape, negligible) or (1 + 0j, shift)
+
+
+def _usual(reference, found, tolerance, shape):
+    """How many stars agree by chance."""
+    return len(reference) * len(found) * np.pi * tolerance**2 / (shape[0] * shape[1])
 
 
 def _proposals(bright, partners):
@@ -135,21 +167,26 @@ def _proposals(bright, partners):
     return turn, offset
 
 
-def _refine(reference, stars, turn, offset, radius, negligible):
+def _refine(reference, found, turn, offset, shape, negligible):
     """Least squares over all stars that agree, ever closer."""
-    tree = cKDTree(_pairs(stars))
     for tolerance in (2 * _TOLERANCE, _TOLERANCE, _TOLERANCE, _TOLERANCE / 2, _TOLERANCE / 2):
-        near, which = tree.query(_pairs(turn * reference + offset), distance_upper_bound=tolerance)
-        found = np.isfinite(near)
-        if found.sum() < _FEWEST - 1:
+        near, which = _nearest(found, turn * reference + offset, tolerance)
+        matched = np.isfinite(near)
+        if matched.sum() < _FEWEST:
             return None
-        p, q = reference[found], stars[which[found]]
+        p, q = reference[matched], found[which[matched]]
         centre, moved = p.mean(), q.mean()
         turn = np.vdot(p - centre, q - moved) / np.vdot(p - centre, p - centre).real
-        if abs(turn - 1) * radius < negligible:
+        if abs(turn - 1) * np.hypot(*shape) / 2 < negligible:
             turn = 1 + 0j
         offset = moved - turn * centre
     return complex(turn), complex(offset)
+
+
+def _nearest(stars, places, tolerance):
+    """Distance and index of the star nearest to each place; inf where none is within the tolerance."""
+    tree = cKDTree(_pairs(stars))
+    return tree.query(_pairs(places), distance_upper_bound=tolerance)
 
 
 def _pairs(stars):

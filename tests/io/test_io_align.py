@@ -140,6 +140,26 @@ def test_stars_of_a_frame_that_is_turned_round(angle):
     assert aligned.shifts[1] == pytest.approx([np.nan, np.nan], nan_ok=True)
 
 
+@pytest.mark.parametrize("angle", [1.0, -0.8])
+def test_few_stars_tell_a_rotation(angle):
+    rng = np.random.default_rng(3)
+    stars = np.array([(40, 50, 9e3), (60, 210, 2e4), (190, 70, 7e3), (170, 200, 3e4)])
+    frames = [noisy(scene(stars, move), rng) for move in ((0, 0, 0), (6.0, -3.0, angle))]
+    aligned = align_by_stars(ImageSet(frames)).frames
+    table = measure_shifts(np.where(np.isfinite(aligned), aligned, SKY))
+    assert np.hypot(table["dy"], table["dx"]).max() < 0.2
+    difference = np.abs(aligned[1] - frames[0])[30:-30, 30:-30]
+    assert difference.max() < 0.15 * frames[0].max()
+
+
+def test_few_stars_that_contradict_the_shift_are_believed():
+    """Four stars, and other four: the structure of some overlaps at many a shift."""
+    rng = np.random.default_rng(5)
+    frames = [noisy(scene(draw_stars(6, seed), (0, 0, 0)), rng) for seed in (1, 2)]
+    with pytest.raises(ValueError, match="frame 2: no stars in common with frame 1"):
+        align_by_stars(ImageSet(frames))
+
+
 def test_another_reference(turned, stars):
     aligned = align_by_wcs(turned, reference=2, whole_pixels=True)
     np.testing.assert_array_equal(aligned.frames[2], turned.frames[2])

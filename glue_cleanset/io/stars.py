@@ -128,14 +128,16 @@ def confirm_shift(reference, found, shift, shape, negligible):
     Returns
     -------
     (complex, complex) or None
-        As `match_stars`, with a rotation where the stars tell one; the shift as it is where a frame shows fewer than
-        three stars; None where there are more and they do not agree.
+        As `match_stars`, with a rotation where three stars or more tell one; None where the stars do not agree on the
+        shift: three, more than by chance, or all where a frame shows fewer.
     """
-    if min(len(reference), len(found)) < _FEWEST:
-        return 1 + 0j, shift
     tolerance = 2 * _TOLERANCE
-    agree = np.isfinite(_nearest(found, reference + shift, tolerance)[0]).sum()
-    if agree < _FEWEST or stats.poisson.sf(agree - 1, _usual(reference, found, tolerance, shape)) > _CHANCE:
+    agree = np.isfinite(_nearest(found, reference + shift, tolerance)[0]).sum() if len(found) else 0
+    if agree < min(_FEWEST, len(reference), len(found)):
+        return None
+    if agree < _FEWEST:
+        return 1 + 0j, shift
+    if stats.poisson.sf(agree - 1, _usual(reference, found, tolerance, shape)) > _CHANCE:
         return None
     return _refine(reference, found, 1 + 0j, shift, shape, negligible) or (1 + 0j, shift)
 

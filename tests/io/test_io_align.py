@@ -152,10 +152,11 @@ def test_few_stars_tell_a_rotation(angle):
     assert difference.max() < 0.15 * frames[0].max()
 
 
-def test_few_stars_that_contradict_the_shift_are_believed():
-    """Four stars, and other four: the structure of some overlaps at many a shift."""
+def test_a_shift_that_the_stars_contradict_is_not_believed():
+    """Few stars, and few others: the light of some of them overlaps at one shift or another."""
     rng = np.random.default_rng(5)
-    frames = [noisy(scene(draw_stars(6, seed), (0, 0, 0)), rng) for seed in (1, 2)]
+    frames = [noisy(scene(draw_stars(4, seed), (0, 0, 0)), rng) for seed in (7, 8)]
+    assert np.isfinite(measure_shifts(frames, reference=0)["dy"]).all()
     with pytest.raises(ValueError, match="frame 2: no stars in common with frame 1"):
         align_by_stars(ImageSet(frames))
 

@@ -1,7 +1,7 @@
 """ImageSet: the frames of one field, their mask, and what is known of each frame."""
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,6 +9,8 @@ __all__ = ["LARGEST", "ImageSet"]
 
 # what is beyond is a fill value and no light; its square would not fit into float32
 LARGEST = 1e16
+# pixels; a shift that is larger is a sign for one that is not known
+_FARTHEST = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +107,16 @@ class ImageSet:
         return part
 
     def without(self, ignored):
-        """The same set with more pixels masked; `ignored` as `mask`."""
-        ignored = as_mask("ignored", ignored, self.shape)
-        return replace(self, mask=ignored if self.mask is None else self.mask | ignored)
+        """The same set with more pixels masked; `ignored` as `mask`. ValueError where a frame shows nothing then."""
+        rest = self.hide(as_mask("ignored", ignored, self.shape))
+        rest._check_content()
+        return rest
+
+    def hide(self, ignored):
+        """The same set with more pixels masked, (N, ny, nx) bool, whatever is left."""
+        rest = copy(self)
+        object.__setattr__(rest, "mask", ignored if self.mask is None else self.mask | ignored)
+        return rest
 
     def usable(self, where):
         """Which pixels of ``frames[where]`` are finite, no fill values and not masked, bool."""
@@ -176,6 +185,11 @@ def as_shifts(shifts, n):
         raise ValueError(f"shifts has shape {array.shape} for {n} frames; give ({n}, 2): dy, dx of each frame")
     if np.isinf(array).any():
         raise ValueError("shifts holds infinite values; give numbers, or NaN where a shift is not known")
+    far = np.abs(np.nan_to_num(array)).max(axis=1)
+    if far.max() > _FARTHEST:
+        raise ValueError(
+            f"shifts has {far.max():g} pixels for frame {far.argmax() + 1}; give pixels, or NaN where it is not known"
+        )
     array[np.isnan(array).any(axis=1)] = np.nan
     return array
 

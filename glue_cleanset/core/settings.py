@@ -204,10 +204,13 @@ class CleanSettings:
 def _kinds_to_keep(keep, kinds, detection):
     if keep is None:
         return _KEPT if kinds and detection == "noise" else ()
+    if not isinstance(keep, (str, tuple, list, set, frozenset)):
+        raise TypeError(f"keep is {keep!r}; give names of kinds, of {', '.join(map(repr, KINDS))}")
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     for kind in keep:
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"keep has {kind!r}; choose from {', '.join(map(repr, KINDS))}")
+    keep = tuple(kind for kind in KINDS if kind in keep)
     if keep and not kinds:
         raise ValueError(f"keep is {keep!r} but kinds is False; let the kinds be told, or keep nothing")
     return keep

@@ -1,7 +1,6 @@
 """Moving objects: points of light that keep to a straight line and a steady rate through the set."""
 
 import itertools
-from copy import copy
 from dataclasses import dataclass
 from math import lgamma
 
@@ -445,6 +444,7 @@ def _footprints(detector, objects, shape):
             light = one.light(i, y, x)
             level = np.nan_to_num(median[where], nan=detector.model.sky)
             inside = light > np.sqrt(np.maximum(a[i] + b[i] * level, least[i]))
+            inside &= detector.rows.image_set.usable((i, *where))
             found.append((i * ny + y[inside]) * nx + x[inside])
             whose.append(np.full(inside.sum(), k + 1, np.int32))
             brightest.append(light[inside])
@@ -477,10 +477,7 @@ def _judge_again(detector, outliers, objects, index):
         own = np.zeros(box.shape, bool)
         inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
         own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
-        # (not `without`, which holds that every frame shows something: here one may be masked)
-        rest = copy(box)
-        object.__setattr__(rest, "mask", own if box.mask is None else own | box.mask)
-        again = Detector(rest, detector.model, detector.settings, (rows.start, columns.start))
+        again = Detector(box.hide(own), detector.model, detector.settings, (rows.start, columns.start))
         rejected = again.find().rejected
         here = flags[:, rows, columns]
         here[:, around] = rejected[:, around]

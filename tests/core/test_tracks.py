@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from glue_cleanset.core.clean import learn_model
+from glue_cleanset.core.clean import clean_image_set, learn_model
 from glue_cleanset.core.detect import Detector, Outliers
 from glue_cleanset.core.events import find_events
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.psf import find_psf
 from glue_cleanset.core.settings import CleanSettings
-from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.core.simulate import Mover, simulate_set
 from glue_cleanset.core.tracks import find_tracks
 from glue_cleanset.io.demo import demo_set
 
@@ -226,3 +226,15 @@ def test_a_frame_that_is_blind_around_an_object():
     (row,) = found(objects, injected)
     assert row["frames"] == 6
     assert not objects.flags[3, 20:110, 20:110].any()
+
+
+def test_masked_pixels_are_no_part_of_an_object_even_where_a_frame_is_masked_around_it():
+    movers = [Mover(60, 40, 4.0, 300, 40), Mover(120, 150, 2.5, 80, 30)]
+    s = simulate_set(9, (200, 200), movers=movers, star_density=5e-4, seed=3)
+    y, x = s.mover_positions[0, 4].astype(int)
+    mask = np.random.default_rng(1).random(s.frames.shape) < 0.02
+    mask[4, max(y - 60, 0) : y + 60, max(x - 60, 0) : x + 60] = True
+    result = clean_image_set(s.frames, CleanSettings(keep=()), mask=mask)
+    assert len(result.tracks) == 2
+    assert not result.event_labels()[mask].any()
+    assert not result.rejected[mask].any()

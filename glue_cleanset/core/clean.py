@@ -20,7 +20,7 @@ from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .overrule import apply, plan
 from .pattern import Pattern, hot_pixel_map
-from .repair import copy_frames, repaired_values
+from .repair import copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 
 __all__ = [
@@ -225,7 +225,9 @@ def clean_image_set(
         cleaned = copy.result()
     if settings.repair != "none":
         rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        cleaned.reshape(-1)[rejected.index] = repaired_values(image_set, rejected, normalization, settings, told.light)
+        cleaned.reshape(-1)[rejected.index] = repaired_values(
+            image_set, rejected, normalization, settings, light_of_kept(told.light, outliers)
+        )
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )

@@ -167,12 +167,15 @@ class Detector:
         self._progress(0.9)
         return outliers
 
-    def measure(self, rejected):
+    def measure(self, rejected, fewest=0, most=None):
         """Measure what somebody else has flagged, whatever the settings say of it.
 
         Parameters
         ----------
         rejected : ndarray, (N, ny, nx), bool
+        fewest, most : int, optional
+            How many frames remain at a pixel at least, and in how many it may be flagged; the least significant of the
+            flags are taken back.
 
         Returns
         -------
@@ -180,11 +183,11 @@ class Detector:
             Its reference is NaN where no frame is flagged.
         """
         reference = np.full(rejected.shape[1:], np.nan, self.rows.dtype)
-        measure, gather = self._measurer(rejected, reference, 0, len(rejected))
+        measure, gather = self._measurer(rejected, reference, fewest, len(rejected) if most is None else most)
         self.rows.work(lambda y0, y1: measure(*self.rows.read(y0, y1)[:4], y0, y1))
         return gather()
 
-    def measure_again(self, flags, before, reference):
+    def measure_again(self, flags, before, reference, fewest=0, most=None):
         """Measure what is flagged now, and renew the reference where that has changed.
 
         Parameters
@@ -193,6 +196,8 @@ class Detector:
             Now, and when the reference was made.
         reference : ndarray, (ny, nx)
             As it was [ADU].
+        fewest, most : int, optional
+            As for `measure`.
 
         Returns
         -------
@@ -201,7 +206,7 @@ class Detector:
         columns : ndarray, int
             Flat index of the pixels (y, x) where the flags have changed.
         """
-        outliers = self.measure(flags)
+        outliers = self.measure(flags, fewest, most)
         columns = np.unique(np.flatnonzero(flags != before) % reference.size)
         reference = reference.copy()
         y, x = np.divmod(columns, reference.shape[1])

@@ -13,7 +13,7 @@ __all__ = ["FACTS", "add_facts", "find_events", "kind_codes", "map_kinds", "summ
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
 
 
-def find_events(index, residual, significance, shape, group=None, whole=None):
+def find_events(index, residual, significance, shape, group=None, whole=None, mixed=False):
     """Join adjacent pixels of one frame and one polarity to events, and measure them.
 
     Parameters
@@ -28,6 +28,8 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
         Only pixels of the same group (0 ...) are joined.
     whole : ndarray, (K,), bool, optional
         With `group`: where the group is one event in each frame, whatever its polarity and what lies between.
+    mixed : bool
+        Join bright and dark pixels too.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def find_events(index, residual, significance, shape, group=None, whole=None):
         The event (1 ...) of each pixel. Events are numbered by their first pixel: frame, row, column.
     """
     ny, nx = shape[1:]
-    alike = (residual < 0).astype(np.int32)
+    alike = np.zeros(index.size, np.int32) if mixed else (residual < 0).astype(np.int32)
     if group is not None:
         alike = (2 * group + (alike if whole is None else np.where(whole, 0, alike))).astype(np.int32)
     number = np.empty(index.size, np.int32)

@@ -9,11 +9,12 @@ RADIUS = 4  # pixels around the peak of a star that tell its light
 
 
 @jit
-def star_changes(frames, row0, row1, top, model, median, peaks, change, error, explained, total):
+def star_changes(frames, row0, row1, top, model, median, peaks, change, error, explained, total, misfit):
     """By which share each star differs from the median in each frame, where its peak is in the rows row0 ... row1.
 
     `median` is the whole image; `peaks`: (2, S). Fills, each (N, S): `change`, its `error`, which share of what differs
-    it explains, and by which share the sum of the light differs, whatever its form; NaN where the star is not seen.
+    it explains, by which share the sum of the light differs, whatever its form, and by how much the share differs from
+    pixel to pixel, typically; NaN where the star is not seen.
     """
     n, rows, _ = frames.shape
     ny, nx = median.shape
@@ -69,6 +70,9 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
             change[i, s], error[i, s] = c, 1 / np.sqrt(sum_ll)
             explained[i, s] = 1 - after / before if before > 0 else 0.0
             total[i, s] = sum_r / sum_l
+            for k in range(bright):
+                share[k] = np.abs(share[k] - first)
+            misfit[i, s] = median_of(share, bright)
 
 
 @jit

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy.table import Table
 from scipy import special
+from scipy.spatial import cKDTree
 
 from . import kernels_kinds
 from .detect import Outliers
@@ -31,8 +32,9 @@ _CLEAR = 0.05  # error of the share in a star that tells of the whole frame
 _CLOUDED = 0.08  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
 _FEW_STARS, _BRIGHTEST = 8, 200
 _RESTLESS = 1.2  # local inflation at a star that may vary
-_DIM = (0.6, 0.8), (0.85, 1.1)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
+_DIM = (0.6, 0.8), (0.85, 1.3)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
 _BLURRED = 0.3  # mismatch of stars in a frame that is called bad
+_ALIKE = 1.4  # and by how much more than usual its typical star differs from pixel to pixel
 _FLAT = 0.3  # a star whose neighbours hold less of the peak looks like a cosmic ray
 
 
@@ -101,12 +103,14 @@ class _Whole:
             group[place[there]] = self.group[there]
         return group
 
-    def find_events(self, outliers, shape):
+    def find_events(self, outliers, grow):
         """The events, the numbers of the pixels, the place in `KINDS` of the events that are known, else -1, and their
         tracks."""
         group = self.of(outliers.index)
         whole = group > 0
-        events, numbers = find_events(outliers.index, outliers.residual, outliers.significance, shape, group, whole)
+        # what has grown is part of its event, whatever its sign
+        measured = outliers.index, outliers.residual, outliers.significance, outliers.rejected.shape
+        events, numbers = find_events(*measured, group, whole, mixed=grow > 0)
         of_event = np.zeros(len(events), int)
         of_event[numbers[whole] - 1] = group[whole]
         codes = np.array([-1, *(_CODES[kind] for kind in self.kinds[1:])], np.int8)
@@ -132,7 +136,7 @@ def tell_kinds(detector, outliers):
     tracks, positions = no_tracks(), np.zeros((0, n, 2))
     light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
-        events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+        events, numbers, codes, track = whole.find_events(outliers, settings.grow)
         codes[:] = _CODES["other"]
         return Told(outliers, events, numbers, codes, 0.0 * track, track, tracks, positions, light, None, remarks)
 
@@ -141,22 +145,29 @@ def tell_kinds(detector, outliers):
     psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
     remarks = _find_bad_frames(detector, stars)
     bad = np.array([bool(remark) for remark in remarks])
-    if settings.detection == "noise":
+    # what the thresholds leave alone is not looked for
+    find = settings.detection == "noise" and np.isfinite(settings.high_pair[0])
+    if find:
         trails = find_trails(detector, outliers, psf and psf.fwhm)
         whole.add("trail", trails.index, trails.trail)
-        whole.add("variable star", *stars.variable(bad, settings.most_rejected(n), outliers))
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
-    events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
-    if settings.detection == "noise":
-        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times)
-        if len(moving.table):
-            tracks, positions, light = moving.table, moving.positions, moving.light
-            own = ~np.isin(moving.index, light[0])
-            whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
-            outliers = _flag(detector, outliers, moving.flags, whole.index)
-            events, numbers, codes, track = whole.find_events(outliers, image_set.shape)
+    events, numbers, codes, track = whole.find_events(outliers, settings.grow)
     pattern = find_pattern(detector, outliers, events)
+    if find:
+        shifts = None if pattern is None else pattern.shifts
+        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times, shifts)
+        tracks, positions, light = moving.table, moving.positions, moving.light
+        own = ~np.isin(moving.index, light[0])
+        whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
+        index, star = stars.variable(bad, settings.most_rejected(n), outliers)
+        known = _not_moving(index, star, moving.index, outliers.rejection_map.size)
+        whole.add("variable star", index[known], star[known])
+        if len(tracks) or known.any():
+            outliers = _flag(detector, outliers, moving.flags, whole.index)
+            events, numbers, codes, track = whole.find_events(outliers, settings.grow)
+            pattern = find_pattern(detector, outliers, events, shifts)
+            tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
@@ -171,11 +182,23 @@ def tell_kinds(detector, outliers):
 
 
 def _flag(detector, outliers, flags, index):
-    """The outliers with these flags, and with the pixels of the index among them."""
-    before = outliers.rejected
+    """The outliers with these flags, and with the pixels of the index among them, as far as the settings allow."""
+    before, settings = outliers.rejected, detector.settings
     flags = flags.copy() if flags is before else flags
     flags.reshape(-1)[index] = True
-    return detector.measure_again(flags, before, outliers.reference)[0]
+    limits = settings.min_frames, settings.most_rejected(len(flags))
+    return detector.measure_again(flags, before, outliers.reference, *limits)[0]
+
+
+def _often(n):
+    """In how many of n frames a star varies at least."""
+    return max(_OFTEN, n // 4)
+
+
+def _not_moving(index, star, moving, size):
+    """Which pixels are of stars that are none of the moving objects, whose pixels are `moving`."""
+    times = np.bincount(moving % size, minlength=size)[index % size]
+    return np.bincount(star, times)[star] < 2 * np.bincount(star)[star] if index.size else np.zeros(0, bool)
 
 
 class _Stars:
@@ -191,6 +214,8 @@ class _Stars:
         Which share of what differs is the star's own light.
     total : ndarray, (N, S)
         By which share the sum of its light differs, whatever the seeing has made of its form.
+    misfit : ndarray, (N, S)
+        By how much that share differs from pixel to pixel.
     """
 
     def __init__(self, detector):
@@ -202,13 +227,13 @@ class _Stars:
         y, x = peaks
         brightest = np.argsort(-median[y, x], kind="stable")[:_BRIGHTEST]
         self.peaks = peaks[:, np.union1d(brightest, np.flatnonzero(detector.surroundings[1][y, x] > _RESTLESS))]
-        shape = 4, len(rows.image_set), self.peaks.shape[1]
-        self.change, self.error, self.explained, self.total = np.full(shape, np.nan)
+        shape = 5, len(rows.image_set), self.peaks.shape[1]
+        self.change, self.error, self.explained, self.total, self.misfit = np.full(shape, np.nan)
         self._detector = detector
 
         def look(y0, y1):
             frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
-            out = self.change, self.error, self.explained, self.total
+            out = self.change, self.error, self.explained, self.total, self.misfit
             kernels_kinds.star_changes(frames, row0, row1, top, rows.exact, median, self.peaks, *out)
 
         if self.peaks.size:
@@ -223,6 +248,16 @@ class _Stars:
                 scatter[i] = (high - low) / 2
         return scatter
 
+    def typical_misfit(self):
+        """Misfit of the typical star of each frame, (N,); NaN = too few."""
+        few = np.nan_to_num(self.error, nan=1.0) < _CLEAR
+        return np.array(
+            [
+                np.median(one[clear]) if clear.sum() >= _FEW_STARS else np.nan
+                for one, clear in zip(self.misfit, few, strict=True)
+            ]
+        )
+
     def variable(self, bad, most, outliers):
         """The pixels of the stars that vary, in the frames in which they differ most: flat index, and number of star.
 
@@ -232,10 +267,13 @@ class _Stars:
         change, n = self.change, len(self.change)
         usual = np.nan_to_num(self.scatter())[:, None]
         with np.errstate(invalid="ignore"):
-            clear = np.abs(change) > np.maximum(np.maximum(_VARIED[0], 4 * usual), _VARIED[1] * self.error)
+            # what most frames share is the fault of the median
+            own = change - np.nanmedian(np.where(np.isfinite(change).any(axis=0), change, 0), axis=0)
+            clear = np.minimum(np.abs(change), np.abs(own)) > np.maximum(
+                np.maximum(_VARIED[0], 4 * usual), _VARIED[1] * self.error
+            )
             clear &= (self.explained > _EXPLAINED) & (self.total / change > 0.5) & ~bad[:, None]
-        often = max(_OFTEN, n // 4)
-        found = np.flatnonzero(clear.sum(axis=0) >= often) if n > _OFTEN else np.zeros(0, int)
+        found = np.flatnonzero(clear.sum(axis=0) >= _often(n)) if n > _OFTEN else np.zeros(0, int)
         pixels, group = [np.zeros(0, np.int64)], [np.zeros(0, int)]
         for number, s in enumerate(found, start=1):
             order = np.argsort(-np.abs(np.where(clear[:, s], change[:, s], 0)), kind="stable")[:most]
@@ -277,16 +315,18 @@ def _find_bad_frames(detector, stars):
     seconds = np.ones(n) if image_set.exptime is None else image_set.exptime / np.median(image_set.exptime)
     light = normalization.scales / seconds / np.median(normalization.scales / seconds)
     level = (normalization.scales * model.sky + normalization.offsets) / seconds
-    scatter = stars.scatter()
-    usual = np.nanmedian(scatter) if np.isfinite(scatter).any() else np.nan
+    dim = np.any([(light < faint) & (level > bright * np.median(level)) for faint, bright in _DIM], axis=0)
+    scatter, misfit = stars.scatter(), stars.typical_misfit()
+    usual, fine = (np.nanmedian(v) if np.isfinite(v).any() else np.nan for v in (scatter, misfit))
     for i in range(n):
-        if mismatch[i] > max(_BLURRED, 2 * np.median(mismatch)):
+        # many hits, or a bright trail, are no fault of the stars
+        if mismatch[i] > max(_BLURRED, 2 * np.median(mismatch)) and not misfit[i] <= _ALIKE * fine:
             remarks[i] = (
                 f"its stars differ by {100 * mismatch[i]:.0f} % of their local range: blurred, trailed or shifted"
             )
         elif scatter[i] > max(_CLOUDED, 4 * usual):
             remarks[i] = f"the light of its stars differs by {100 * scatter[i]:.0f} %, each by another share: clouds?"
-        elif any(light[i] < dim and level[i] > bright * np.median(level) for dim, bright in _DIM):
+        elif dim[i] and dim.sum() < n / 3:
             remarks[i] = f"its stars have {100 * light[i]:.0f} % of their light, its sky has more: clouds?"
     return [remark and f"bad frame: {remark}" for remark in remarks]
 
@@ -314,8 +354,25 @@ def _tell(events, codes, detector, psf, pattern, bad):
     tell(in_bad & (dark | (pointed < 0.9)), "bad frame", 1 - pointed / 2)
     tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
     tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
+    lit = np.flatnonzero((codes < 0) & ~dark)
+    again = lit[_appears_again(events[lit], detector)]
+    codes[again], confidence[again] = _CODES["variable star"], 1 - pointed[again]
     tell(codes < 0, "other", 1 - pointed)
     return codes, confidence
+
+
+def _appears_again(events, detector):
+    """Which of some events, none sharper than a star, are found at one dark place of the sky in as many frames as a
+    variable star: one that has flared up."""
+    frame, y, x = (np.asarray(events[name], np.int64) for name in ("frame", "y_peak", "x_peak"))
+    dark_sky = detector.structure[y, x] == 0
+    here = np.flatnonzero(dark_sky)
+    found = np.zeros(len(events), bool)
+    if here.size:
+        near = cKDTree(np.column_stack([y, x])[here])
+        for k, others in zip(here, near.query_ball_point(near.data, 1.5), strict=True):
+            found[k] = np.unique(frame[here[others]]).size >= _often(len(detector.rows.image_set))
+    return found
 
 
 def _shapes(events, detector, wanted):

@@ -10,7 +10,7 @@ from .detect import Detector, Outliers
 from .events import FACTS, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
-from .repair import REACH, copied_dtype, repaired_values
+from .repair import REACH, copied_dtype, light_of_kept, repaired_values
 
 __all__ = ["Overruled", "apply", "overrule", "plan", "work_out"]
 
@@ -70,7 +70,7 @@ def overrule(result, frames, *, restore=None, reject=None, keep=None):
         What was cleaned; what was masked then is masked now.
     restore, reject : array-like of bool, (N, ny, nx) or (ny, nx), optional
         True = not to be rejected; to be rejected, whatever the value. What is masked or not finite is never
-        rejected. A pixel in both is restored. What is restored is no event any more.
+        rejected. A pixel in both is restored. What is restored is no event any more; what is kept already stays one.
     keep : array-like of bool, (N, ny, nx) or (ny, nx), optional
         True = gets its original value back where it is rejected, but its event stays, as one that is kept.
 
@@ -107,6 +107,8 @@ def apply(result, change, cleaned):
     cleaned.reshape(-1)[change.index] = change.values
     outliers = change.outliers
     change.summary["remark"] = result.summary["remark"]
+    tracks = result.tracks.copy()
+    tracks["events"] = np.bincount(change.events["track"], minlength=len(tracks) + 1)[1:]
     return replace(
         result,
         cleaned=cleaned,
@@ -116,6 +118,7 @@ def apply(result, change, cleaned):
         event_pixels=outliers.index,
         event_numbers=change.numbers,
         kind_map=change.kind_map,
+        tracks=tracks,
         overrules=(*result.overrules, *filter(None, [change.describe()])),
     )
 
@@ -192,14 +195,18 @@ def work_out(
     hit[columns] = True
     hit[changed % reference.size] = True
     again = hit[outliers.index % reference.size] | _beside(outliers, changed, settings, shape)
+    if light is not None:
+        # the object may be repaired or kept from now on
+        again |= np.isin(outliers.index, light[0])
     again = np.flatnonzero(again & ~outliers.kept)
+    light = light_of_kept(light, outliers)
     repaired = repaired_values(image_set, outliers.part(again), model.normalization, settings, light)
     index = np.concatenate([outliers.index[again], changed[gone]])
     values = np.empty(index.size, copied_dtype(image_set))
     values[: again.size] = repaired
     values[again.size :] = image_set.frames[np.unravel_index(changed[gone], shape)]
 
-    numbers, found = _relabel(outliers, pixels, old_numbers, table, shape)
+    numbers, found = _relabel(outliers, pixels, old_numbers, table, settings.grow > 0)
     kinds = kind_codes(found)
     summary = summarize(outliers, shape, found, kinds, image_set.names, model.normalization, model.noise.mismatch)
     return Overruled(
@@ -233,7 +240,7 @@ def _beside(outliers, changed, settings, shape):
     return alone
 
 
-def _relabel(outliers, old_index, old_numbers, table, shape):
+def _relabel(outliers, old_index, old_numbers, table, mixed):
     """The events that there are now, (numbers of the pixels, table); events keep the numbers they had: of two that an
     event fell into the first, of two that were joined too."""
     index = outliers.index
@@ -247,7 +254,8 @@ def _relabel(outliers, old_index, old_numbers, table, shape):
     # a trail or a moving object is one event, whatever lies beside it; what is kept is none with what is rejected
     whole = np.isin(facts["kind"], WHOLE)[old]
     group = 2 * np.where(whole, old, 0) + outliers.kept
-    found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole)
+    shape = outliers.rejected.shape
+    found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole, mixed)
     had = np.flatnonzero(old)
     origin = np.zeros(len(found), np.int64)
     # the first pixel that had a number counts: written last

@@ -6,7 +6,7 @@ from scipy import special
 # how far the good neighbours of a pixel may lie
 REACH = 10
 
-__all__ = ["copied_dtype", "copy_frames", "repaired_values"]
+__all__ = ["copied_dtype", "copy_frames", "light_of_kept", "repaired_values"]
 
 
 def copied_dtype(image_set):
@@ -36,7 +36,7 @@ def repaired_values(image_set, outliers, normalization, settings, light=None):
         Its `repair` and `constant`.
     light : (ndarray, ndarray), optional
         Flat indices, ascending, and light [ADU] of moving objects that are there in single frames; 'median' and 'mean'
-        know only what stands still.
+        know only what stands still (`light_of_kept`).
 
     Returns
     -------
@@ -60,6 +60,28 @@ def repaired_values(image_set, outliers, normalization, settings, light=None):
     alone = np.isnan(values)
     values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
     return values
+
+
+def light_of_kept(light, outliers):
+    """Of the light of moving objects in pixels that were hit, that of the objects which are kept.
+
+    Parameters
+    ----------
+    light : (ndarray, ndarray), or None
+        As `glue_cleanset.CleanResult.light`.
+    outliers : Outliers
+        Of all that stands out.
+
+    Returns
+    -------
+    (ndarray, ndarray), or None
+    """
+    if light is None:
+        return None
+    nx = outliers.rejected.shape[2]
+    around = (np.arange(-2, 3)[:, None] * nx + np.arange(-2, 3)).reshape(-1)
+    stays = np.isin(light[0][:, None] + around, outliers.index[outliers.kept]).any(axis=1)
+    return tuple(part[stays] for part in light)
 
 
 def _deviates(index, seed):

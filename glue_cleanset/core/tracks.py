@@ -28,6 +28,7 @@ _LIVELY = 0.25  # its scatter, as a share of its light in the median
 _RATES = 0.45, 60.0  # [pixels per step]
 _SPREAD = 0.35  # error of a place [pixels]
 _GAP = 3  # frames from the first to the second point of a line, at most
+_MOST_RESTLESS = 600  # places of a set, shared among the pieces it is looked at in
 _LINES = 50_000  # at most
 _CHANCE = 0.003  # lines that chance may give, of a set
 _CHANCE_FIRST = 100.0  # the same of those that are looked at in the other frames before they count
@@ -106,7 +107,7 @@ class _Object:
         return int(min(np.ceil(np.sqrt(far / slowest) + np.hypot(*self.trail[:2]) / 2), _FAR))
 
 
-def find_tracks(detector, outliers, events, numbers, psf, times=None):
+def find_tracks(detector, outliers, events, numbers, psf, times=None, shifts=None):
     """Find what moves through a set at a steady rate.
 
     Points of light in single frames, no sharper than the stars, are linked along straight lines; a line stays where
@@ -125,6 +126,9 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None):
         None = no stars: nothing is known of the form of an object, and none is looked for.
     times : array-like, (N,), optional
         Of the frames, any unit, any order. None = evenly spaced.
+    shifts : ndarray, (N, 2), optional
+        By which the registration has moved what sits on the detector: what goes along with it is no object. NaN = not
+        known.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None):
     objects = []
     if psf is not None and n > 2:
         points = _find_points(detector, outliers, events, numbers, psf)
-        objects = _find_objects(detector, points, psf, t)
+        objects = [one for one in _find_objects(detector, points, psf, t) if not _on_detector(one, shifts)]
     return _describe(detector, outliers, numbers, psf, t, objects)
 
 
@@ -176,7 +180,8 @@ def _find_points(detector, outliers, events, numbers, psf):
         count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
         found.append(points[:, :count])
         places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
-        for y, x in places.T:
+        worst = np.argsort(-inflation[tuple(places)], kind="stable")
+        for y, x in places.T[worst[: _MOST_RESTLESS // len(rows.blocks()) + 1]]:
             points = np.empty((6, 3 * n))
             z, variance, corner = _box(detector, y, x, 4 + 2 * half)
             count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
@@ -266,6 +271,16 @@ def _find_objects(detector, points, psf, t):
         if not any(_same(one, other, psf) for other in objects):
             objects.append(one)
     return objects
+
+
+def _on_detector(one, shifts):
+    """Whether an object moves as the detector does under the registered frames."""
+    known = np.zeros(len(one.places), bool) if shifts is None else np.isfinite(shifts).all(axis=1)
+    if known.sum() < 3:
+        return False
+    moved = shifts[known] - shifts[known].mean(axis=0)
+    way = one.places[known] - one.places[known].mean(axis=0)
+    return np.hypot(*moved.T).max() > 1 and np.hypot(*(way - moved).T).max() < max(1, 0.15 * np.hypot(*moved.T).max())
 
 
 def _same(one, other, psf):

@@ -5,7 +5,7 @@ import pytest
 
 from glue_cleanset import CleanSettings, clean_image_set, overrule
 from glue_cleanset.core.settings import KINDS
-from glue_cleanset.core.simulate import VARIANTS, draw_movers, simulate_set
+from glue_cleanset.core.simulate import VARIANTS, Mover, Trail, draw_movers, simulate_set
 
 SHAPE = (300, 320)
 QUIET = {"hit_fraction": 0.0, "hot_fraction": 0.0, "cold_fraction": 0.0}
@@ -190,3 +190,63 @@ def test_any_set_has_kinds(n, shape, changes):
     assert set(result.events["kind"]) <= set(KINDS)
     assert ((result.events["confidence"] >= 0) & (result.events["confidence"] <= 1)).all()
     assert np.isfinite(simulated.frames[result.event_labels() > 0]).all()
+
+
+def slow_mover(**changes):
+    """A bright object that covers each pixel of its way in most of the frames."""
+    simulated = simulate_set(9, (200, 200), movers=[Mover(60, 40, 1.0, 300, 60)], star_density=1e-3, seed=3, **QUIET)
+    return simulated, clean_image_set(simulated.frames, CleanSettings(**changes))
+
+
+def test_limits_bind_moving_objects_too():
+    _, result = slow_mover(keep=(), max_rejected=2)
+    assert len(result.tracks) == 1
+    assert result.rejection_count.max() == 2
+    _, result = slow_mover(keep=(), min_frames=6, max_rejected=9)
+    assert result.rejection_count.max() == 3
+
+
+def test_a_slow_moving_object_is_no_variable_star_and_leaves_a_reference():
+    simulated, result = slow_mover()
+    assert set(result.events["kind"][result.events["kept"]]) == {"moving object"}
+    assert np.isfinite(result.reference).all()
+    assert np.array_equal(result.cleaned[simulated.mover_light > 0], simulated.frames[simulated.mover_light > 0])
+
+
+def test_many_hits_make_no_star_vary():
+    simulated = simulate_set(4, (400, 400), seed=1, star_density=2e-3, hit_fraction=0.02, seeing=0.05, jitter=0.1)
+    told = clean_image_set(simulated.frames).rejected
+    plain = clean_image_set(simulated.frames, CleanSettings(kinds=False)).rejected
+    assert np.count_nonzero(plain & ~told) < 10
+
+
+def test_what_is_switched_off_is_not_found_as_a_trail():
+    simulated = simulate_set(6, SHAPE, seed=4, trail=True, **QUIET)
+    for high in (np.inf, (np.inf, 4.5)):
+        result = clean_image_set(simulated.frames, CleanSettings(high=high))
+        assert not result.rejected[simulated.trail_light > simulated.sigma].any()
+
+
+def test_what_has_grown_is_part_of_its_event():
+    simulated = simulate_set(7, SHAPE, seed=5, hot_fraction=0.0, cold_fraction=0.0)
+    plain, grown = (clean_image_set(simulated.frames, CleanSettings(grow=grow)) for grow in (0, 2))
+    assert grown.rejected.sum() > 3 * plain.rejected.sum()
+    dark = [np.count_nonzero(result.events["polarity"] == "dark") for result in (plain, grown)]
+    assert dark[1] <= dark[0]
+
+
+def test_a_new_source_is_kept():
+    simulated = simulate_set(12, SHAPE, seed=6, star_density=1e-3, **QUIET)
+    frames, (y, x) = simulated.frames.copy(), (150.3, 160.2)
+    light = 400 * (1 + ((np.mgrid[: SHAPE[0], : SHAPE[1]] - [[[y]], [[x]]]) ** 2).sum(axis=0) / 2.94**2) ** -3.0
+    frames[8:] += light.astype(np.float32)
+    result = clean_image_set(frames)
+    core = light > 200
+    assert not result.rejected[8:, core].any()
+    assert {"variable star"} <= set(result.events["kind"][result.events["kept"]])
+
+
+@pytest.mark.parametrize("change", [{"trail": Trail(light=3000.0, width=2.0)}, {"hit_fraction": 0.1}])
+def test_bright_trails_and_many_hits_make_no_frame_bad(change):
+    simulated = simulate_set(9, (500, 500), seed=3, **(VARIANTS["hard"] | change))
+    assert not any(clean_image_set(simulated.frames).summary["remark"])

@@ -94,6 +94,24 @@ def _parser():
         "file, dy and dx, or a list of x and y in the order of the frames; not given = LTV1 and LTV2 of the headers, "
         "else measured",
     )
+    clean.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out files that are damaged, hold no image or one of another shape, and say which; not given = that "
+        "is an error",
+    )
+    align = clean.add_argument_group("registration (nothing is moved unless it is asked for)")
+    align.add_argument(
+        "--align",
+        choices=("wcs", "stars"),
+        help="bring all frames onto the pixels of the first one, by the WCS of their headers (needs reproject) or by "
+        "the stars they show; interpolated by cubic splines",
+    )
+    align.add_argument(
+        "--whole-pixels",
+        action="store_true",
+        help="with --align: move whole pixels, up to half a pixel off, and interpolate nothing; the noise stays white",
+    )
 
     noise = clean.add_argument_group("noise")
     noise.add_argument(
@@ -211,7 +229,13 @@ def _clean(arguments):
     from .io.registration import registration_warning
     from .io.write import check_output, write_result
 
-    image_set = read_image_set(arguments.frames, extension=arguments.extension, shifts=arguments.shifts)
+    if arguments.whole_pixels and not arguments.align:
+        raise ValueError("--whole-pixels is given without --align; say --align wcs or --align stars")
+    if arguments.align and arguments.shifts:
+        raise ValueError("--shifts tells how frames were registered, --align registers them; choose one")
+    image_set = read_image_set(
+        arguments.frames, extension=arguments.extension, shifts=arguments.shifts, skip_bad=arguments.skip_bad
+    )
     check_output(image_set, arguments.out, overwrite=arguments.overwrite)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":
@@ -220,18 +244,21 @@ def _clean(arguments):
         gain, readnoise = image_set.header_noise()
     for name, value in (("gain", gain), ("readnoise", readnoise)):
         per_frame(name, value, len(image_set))  # an error comes before the work, not after the shifts are measured
+    bar_format = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
+    if arguments.align:
+        from .io.align import align_by_stars, align_by_wcs, describe_alignment, noise_after_alignment
+
+        with tqdm(desc="aligning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
+            align_by = align_by_wcs if arguments.align == "wcs" else align_by_stars
+            image_set = align_by(image_set, whole_pixels=arguments.whole_pixels, progress=_shown_by(bar))
+        gain, readnoise = noise_after_alignment(image_set, gain, readnoise)
+        print(describe_alignment(image_set.alignment))
     message = registration_warning(image_set)
     if message:
         _say(f"warning: {message}")
 
-    bar_format = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
     with tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
-
-        def progress(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
-        result = clean_image_set(image_set, settings, gain=gain, readnoise=readnoise, progress=progress)
+        result = clean_image_set(image_set, settings, gain=gain, readnoise=readnoise, progress=_shown_by(bar))
     write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
 
     table = result.summary.copy(copy_data=False)
@@ -259,6 +286,16 @@ def _clean(arguments):
     for message in result.warnings:
         _say(f"warning: {message}")
     return 0
+
+
+def _shown_by(bar):
+    """progress(done, total) that moves the bar."""
+
+    def progress(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
 
 
 def _demo(arguments):

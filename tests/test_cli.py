@@ -246,3 +246,87 @@ def test_frames_that_are_not_registered(tmp_path, capsys):
     text = capsys.readouterr().err
     assert "warning: The set is not registered: 2 of 3 frames are more than 0.5 px off" in text
     assert "HATP-32171220042712 (dy +3.4" in text
+
+
+# --- bad files, registration -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default:2 of 5 frames are left out")
+def test_bad_files_are_named_before_any_work(folder, tmp_path, capsys):
+    (folder / "f1.fits").write_bytes(b"")
+    (folder / "f3.fits").write_bytes((folder / "f3.fits").read_bytes()[:4000])
+    assert run("clean", folder, "-o", tmp_path / "out") == 1
+    message = error_of(capsys)
+    assert "2 of 5 frames cannot be used" in message
+    assert "f1.fits is empty" in message
+    assert re.search(r"f3\.fits is truncated", message)
+    assert "--skip-bad" in message
+    assert not (tmp_path / "out").exists()
+
+    assert run("clean", folder, "-o", tmp_path / "out", "--skip-bad") == 0
+    captured = capsys.readouterr()
+    assert "warning: 2 of 5 frames are left out: " in captured.err
+    assert "3 frames, " in captured.out
+    assert sorted(path.name for path in (tmp_path / "out").glob("*_crclean.fits")) == [
+        f"f{i}_crclean.fits" for i in (0, 2, 4)
+    ]
+
+
+@pytest.fixture
+def drift(tmp_path):
+    """Five frames of one field of stars, each moved by whole pixels, with their WCS; a hit in the third."""
+    rng = np.random.default_rng(8)
+    scene = np.full((140, 160), 200.0)
+    y, x = np.mgrid[:140, :160]
+    for cy, cx, peak in zip(*rng.uniform(5, 135, (2, 30)), rng.uniform(300, 5000, 30), strict=True):
+        scene += peak * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 1.4**2))
+    (tmp_path / "drift").mkdir()
+    for i in range(5):
+        frame = rng.normal(scene[2 * i : 2 * i + 128, 12 - 3 * i : 140 - 3 * i], 4)
+        if i == 2:
+            frame[60, 70] += 3000
+        header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 50.0, "CRVAL2": 20.0})
+        header.update({"CRPIX1": 64.0 + 3 * i, "CRPIX2": 64.0 - 2 * i, "CDELT1": -1 / 3600, "CDELT2": 1 / 3600})
+        fits.PrimaryHDU(np.round(frame).astype(np.int16), header).writeto(tmp_path / "drift" / f"d{i}.fits")
+    return tmp_path / "drift"
+
+
+@pytest.mark.parametrize("options", [("wcs",), ("wcs", "--whole-pixels"), ("stars",), ("stars", "--whole-pixels")])
+def test_align(drift, tmp_path, capsys, options):
+    if options == ("wcs",):
+        pytest.importorskip("reproject")
+    assert run("clean", drift, "-o", tmp_path / "out", "--align", *options) == 0
+    captured = capsys.readouterr()
+    method = "whole pixels" if len(options) > 1 else "cubic spline"
+    assert f"aligned by {options[0]} to d0, {method}: largest shift dy +8." in captured.out
+    assert "not registered" not in captured.err
+    headers = [fits.getheader(tmp_path / "out" / f"d{i}_crclean.fits") for i in range(5)]
+    assert {(header["CRPIX1"], header["CRPIX2"]) for header in headers} == {(64.0, 64.0)}
+    assert f"aligned by {options[0]} to d0" in "".join(str(line) for line in headers[4]["HISTORY"])
+    assert fits.getdata(tmp_path / "out" / "d2_crmask.fits")[64, 64] & 1  # the hit, 4 up and 6 to the left
+    if len(options) > 1:
+        cleaned, raw = fits.getdata(tmp_path / "out" / "d4_crclean.fits"), fits.getdata(drift / "d4.fits")
+        kept = (fits.getdata(tmp_path / "out" / "d4_crmask.fits") == 0)[8:, :-12]
+        np.testing.assert_array_equal(cleaned[8:, :-12][kept], raw[:-8, 12:][kept])
+        assert np.isnan(cleaned[:8]).all()
+
+
+def test_nothing_is_aligned_unless_asked_for(drift, tmp_path, capsys):
+    assert run("clean", drift, "-o", tmp_path / "out") == 0
+    assert "aligned by" not in capsys.readouterr().out
+    assert fits.getval(tmp_path / "out" / "d4_crclean.fits", "CRPIX1") == 76
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--whole-pixels"], "--whole-pixels is given without --align"),
+        (["--align", "stars", "--shifts", "s.txt"], "--shifts tells how frames were registered"),
+        (["--align", "wcs", "--whole-pixels"], "no celestial WCS in the header of f0, f1, f2, f3, f4; align by stars"),
+        (["--align", "stars"], "f1, f2, f3, f4: no stars in common with f0"),
+    ],
+)
+def test_what_cannot_be_aligned(folder, tmp_path, capsys, arguments, message):
+    assert run("clean", folder, "-o", tmp_path / "out", *arguments) == 1
+    assert message in error_of(capsys)
+    assert not (tmp_path / "out").exists()

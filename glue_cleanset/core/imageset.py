@@ -124,24 +124,28 @@ class ImageSet:
         return good if self.mask is None else good & ~self.mask[where]
 
     def _check_content(self):
-        step = max(1, self.frames[0].size // 4096)
         for i, frame in enumerate(self.frames):
-            # a sample settles nearly every frame; only a doubtful one is read whole
-            values = np.empty(0)
-            for part in (slice(None, None, step), slice(None)):
-                values = frame.reshape(-1)[part]
-                good = np.abs(values) < LARGEST
-                if self.mask is not None:
-                    good &= ~self.mask[i].reshape(-1)[part]
-                values = values[good]
-                if values.size and values.min() != values.max():
-                    break
-            if not values.size:
-                raise ValueError(f"{self.names[i]} has no finite unmasked pixel; leave it out of the set")
-            if values.size > 1 and values.min() == values.max():
-                raise ValueError(
-                    f"{self.names[i]} is constant ({values[0]}); it holds no image, leave it out of the set"
-                )
+            fault = content_fault(frame, None if self.mask is None else self.mask[i])
+            if fault:
+                raise ValueError(f"{self.names[i]} {fault}; leave it out of the set")
+
+
+def content_fault(frame, mask=None):
+    """What keeps a frame (ny, nx) from being compared, in words that follow its name; empty where nothing does."""
+    step = max(1, frame.size // 4096)
+    values = np.empty(0)
+    # a sample settles nearly every frame; only a doubtful one is read whole
+    for part in (slice(None, None, step), slice(None)):
+        values = frame.reshape(-1)[part]
+        good = np.abs(values) < LARGEST
+        if mask is not None:
+            good &= ~mask.reshape(-1)[part]
+        values = values[good]
+        if values.size and values.min() != values.max():
+            return ""
+    if not values.size:
+        return "has no finite unmasked pixel"
+    return f"is constant ({values[0]}) and holds no image" if values.size > 1 else ""
 
 
 def per_frame(name, value, n):

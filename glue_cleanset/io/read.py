@@ -16,12 +16,12 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 from astropy.wcs import WCS
 
-from ..core.imageset import ImageSet
+from ..core.imageset import ImageSet, content_fault
 from ..core.names import distinct, listed
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
-__all__ = ["FitsImageSet", "find_fits_files", "frame_stem", "read_image_set"]
+__all__ = ["BadFramesError", "FitsImageSet", "find_fits_files", "frame_stem", "read_image_set", "read_wcs"]
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
 # what this package writes beside the cleaned frames is not taken for frames when a directory is read
@@ -41,6 +41,25 @@ _STRUCTURAL = re.compile(
     r"EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)[34]|(CD|PC)(\d_[34]|[34]_\d)"
 )
 _UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, ZlibError, fits.VerifyError)
+
+_NAMED = 10  # bad frames that a message names
+
+
+class BadFramesError(OSError, ValueError):
+    """Files or frames that cannot be part of the set, all of them.
+
+    Attributes
+    ----------
+    bad : list of str
+        What is wrong with each, by name.
+    left : int
+        How many frames can be used.
+    """
+
+    def __init__(self, text, bad=(), left=0):
+        super().__init__(text)
+        self.bad = list(bad)
+        self.left = left
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +81,11 @@ class FitsImageSet(ImageSet):
         NaN or an empty text where the header is silent.
     dq : ndarray, (N, ny, nx), integer, or None
         The mask or data quality that the files hold. `mask` is True where it is not zero, and at BLANK.
+    alignment : astropy.table.Table or None
+        What `glue_cleanset.io.align` did, one row per frame: ``frame`` (1 ...), ``name``, ``dy``, ``dx`` (place now -
+        place before, mean [pixel]), ``rotation`` (before, against the reference, from x to y [deg]), ``noise``
+        (variance of the noise now / before). In ``meta``: ``by`` ('wcs' or 'stars'), ``reference`` (index), ``method``,
+        ``common`` (share of the field that all frames have).
 
     Notes
     -----
@@ -75,6 +99,7 @@ class FitsImageSet(ImageSet):
     unit: str = ""
     facts: Table | None = None
     dq: np.ndarray | None = None
+    alignment: Table | None = None
 
     def header_noise(self):
         """Gain and read noise as the headers give them.
@@ -115,12 +140,13 @@ class _Frame:
     extname: str
     label: str
     mask_hdu: int | None = None
+    name: str = ""
 
     def __str__(self):
         return self.label if self.plane is None else f"{self.label} plane {self.plane + 1}"
 
 
-def read_image_set(source, *, extension=None, shifts=None):
+def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
     """Read an image set from FITS.
 
     Parameters
@@ -136,6 +162,9 @@ def read_image_set(source, *, extension=None, shifts=None):
     shifts : str or Path, optional
         A file that tells by how much the registration moved each frame, see `glue_cleanset.io.shifts.read_shifts`.
         None = what LTV1 and LTV2 of the headers tell, where all have them and they differ.
+    skip_bad : bool
+        Leave out what cannot be used instead of raising: files that are empty, truncated, damaged, no FITS, or hold no
+        image; frames whose shape is not that of most of them, without finite unmasked pixel, or constant.
 
     Returns
     -------
@@ -145,35 +174,43 @@ def read_image_set(source, *, extension=None, shifts=None):
 
     Raises
     ------
+    BadFramesError
+        An OSError and a ValueError. Names all files and frames that cannot be used; with `skip_bad`, where fewer than
+        two are left.
     FileNotFoundError
         Where a file, a file that the manifest names, or the file of shifts does not exist.
     OSError
-        Where a file is no FITS file, is empty, truncated or damaged.
+        Where what is named is neither a FITS file nor a list of them.
     ValueError, TypeError
-        Where the files hold no set: frames of differing shapes, one frame, no image, no such extension; where the file
-        of shifts does not give those of the frames.
+        Where the files hold no set: one frame, no shape that most frames have, several images and no word which; where
+        the file of shifts does not give those of the frames.
+
+    Warns
+    -----
+    UserWarning
+        Which frames are left out, and why.
     """
-    files = find_fits_files(source)
-    frames = []
-    for path in files:
-        with _open(path) as hdus:
-            frames += _find_frames(path, hdus, extension, alone=len(files) == 1)
-    _check_shapes(frames)
-    names = _unique_names(frames)
+    files, bad = _find_files(source)
+    frames = _find_all_frames(files, extension, bad)
+    if len(frames) + len(bad) == 1 and frames:
+        raise ValueError(f"{frames[0]} is one frame; one frame cannot be compared with itself, give at least 2")
+    for frame, name in zip(frames, _unique_names(frames), strict=True):
+        frame.name = name
+    total = len(frames) + len(bad)
+    frames = _of_one_shape(frames, bad)
+    cube, mask, dq, wcs, frames = _read_pixels(frames, bad) if frames else (None, None, None, None, [])
+    _judge_bad(bad, total, len(frames), skip_bad)
+
+    names = [f.name for f in frames]
     if shifts is None:
         moved, moved_source = header_shifts([f.header for f in frames]), "headers"
     else:
-        called = [(name, f.path.name, frame_stem(f.path)) for name, f in zip(names, frames, strict=True)]
+        called = [(f.name, f.path.name, frame_stem(f.path)) for f in frames]
         moved, moved_source = read_shifts(shifts, called), "file"
-    cube, blank, dq, wcs = _read_pixels(frames)
-
-    table = Table([{"name": name, **frame_facts(f.header)} for name, f in zip(names, frames, strict=True)])
+    table = Table([{"name": f.name, **frame_facts(f.header)} for f in frames])
     for column, unit in (("gain", "electron / adu"), ("readnoise", "electron"), ("exptime", "s")):
         table[column].unit = unit
     exptime = np.array(table["exptime"])
-    mask = None if dq is None else dq != 0
-    if blank is not None:
-        mask = blank if mask is None else mask | blank
     return FitsImageSet(
         cube,
         mask=mask,
@@ -189,6 +226,21 @@ def read_image_set(source, *, extension=None, shifts=None):
         facts=table,
         dq=dq,
     )
+
+
+def _judge_bad(bad, total, left, skip_bad):
+    """Raise where frames are bad, or warn of those that are left out; `bad` is what is wrong with each."""
+    if not bad:
+        return
+    texts = bad[:_NAMED] + ([f"and {len(bad) - _NAMED} more"] if len(bad) > _NAMED else [])
+    count = f"{len(bad)} of {total} frames" if total > 1 else "the frame"
+    if not skip_bad:
+        hint = "; leave them out (skip_bad=True, --skip-bad)" if left > 1 else ""
+        raise BadFramesError(f"{count} cannot be used: {'; '.join(texts)}{hint}", bad, left)
+    if left < 2:
+        rest = f"{left or 'none'} {'is' if left == 1 else 'are'} left, give at least 2"
+        raise BadFramesError(f"{count} cannot be used, {rest}: {'; '.join(texts)}", bad, left)
+    warnings.warn(f"{count} are left out: {'; '.join(texts)}", stacklevel=3)
 
 
 # --- which files -----------------------------------------------------------------------------------------------------
@@ -211,47 +263,73 @@ def find_fits_files(source):
     FileNotFoundError, OSError, ValueError
         Where there is no such file, one is no FITS file, or one is named twice.
     """
+    files, bad = _find_files(source)
+    if bad:
+        raise OSError("; ".join(bad[:_NAMED]))
+    return files
+
+
+def _find_files(source):
+    """The FITS files that `source` means, and what is wrong with those that are none."""
     items = [source] if isinstance(source, (str, Path)) else source
     if not isinstance(items, Iterable):
         raise TypeError(f"source is {source!r}; give a path or a list of paths")
-    files = [path for item in items for path in _expand(Path(item))]
-    if not files:
+    bad = []
+    files = [path for item in items for path in _expand(Path(item), bad)]
+    if not files and not bad:
         raise ValueError("no frames are given; give FITS files, a directory or a manifest")
     twice = [path for path, count in Counter(path.resolve() for path in files).items() if count > 1]
     if twice:
         raise ValueError(f"{twice[0].name} is given twice; a frame cannot be compared with itself")
-    return files
+    return files, bad
 
 
-def _expand(path):
+def _expand(path, bad):
     if path.is_dir():
-        return _in_directory(path)
+        return _in_directory(path, bad)
     if path.exists():
-        return [path] if _is_fits(path) else _in_manifest(path)
+        if _SUFFIX.search(path.name):
+            return _only_fits([path], bad)
+        return [path] if _is_fits(path) else _in_manifest(path, bad)
     if glob.has_magic(str(path)):
         found = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=_natural)
         if found:
-            return [file for entry in found if not entry.is_dir() for file in _expand(entry)]
+            return [file for entry in found if not entry.is_dir() for file in _expand(entry, bad)]
         raise FileNotFoundError(f"{path}: no file matches this pattern")
     raise FileNotFoundError(f"{path} does not exist")
 
 
-def _in_directory(path):
+def _only_fits(paths, bad):
+    """Those that begin as FITS files do; of the others `bad` is told."""
+    files = []
+    for path in paths:
+        try:
+            if _is_fits(path):
+                files.append(path)
+            else:
+                bad.append(f"{path} is not a FITS file")
+        except OSError as error:
+            bad.append(_about(path, error))
+    return files
+
+
+def _about(path, error):
+    """The text of an error, which names the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if str(path) in text else f"{path} cannot be read: {text}"
+
+
+def _in_directory(path, bad):
     files = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
     files = [p for p in files if _SUFFIX.search(p.name) and not _OUTPUT.search(p.name)]
     raw = [p for p in files if not frame_stem(p).endswith(_CLEANED)]
     files = raw or files
     if not files:
         raise FileNotFoundError(f"{path} holds no FITS files (.fits, .fit, .fts, also .gz or .fz)")
-    for p in files:
-        if not _is_fits(p):
-            raise OSError(f"{p} is not a FITS file; take it out of the directory or name the files")
-    return files
+    return _only_fits(files, bad)
 
 
-def _in_manifest(path):
-    if _SUFFIX.search(path.name):
-        raise OSError(f"{path} is not a FITS file")
+def _in_manifest(path, bad):
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -266,12 +344,10 @@ def _in_manifest(path):
             raise FileNotFoundError(
                 f"{path}, line {number}: {entry!r} does not exist; a manifest lists one file per line"
             )
-        if not _is_fits(file):
-            raise OSError(f"{path}, line {number}: {entry!r} is not a FITS file")
         files.append(file)
     if not files:
         raise ValueError(f"{path} lists no files")
-    return files
+    return _only_fits(files, bad)
 
 
 def _is_fits(path):
@@ -348,6 +424,26 @@ def _check_last_header(path, hdus):
     info["file"].seek(info["datLoc"] + info["datSpan"])
     if info["file"].read(8) == b"XTENSION":
         raise OSError(f"the header of extension {len(hdus)} is cut off")
+    while info["file"].compression == "gzip" and info["file"].read(1 << 20):
+        pass  # the check sum, which tells of damage, is at the end
+
+
+def _find_all_frames(files, extension, bad):
+    """The frames of all files; of the files that cannot be read, or hold none, `bad` is told."""
+    frames, alone = [], len(files) + len(bad) == 1
+    for path in files:
+        try:
+            with _open(path) as hdus:
+                frames += _find_frames(path, hdus, extension, alone)
+        except _AmbiguousError:
+            raise
+        except _UNREADABLE as error:
+            bad.append(_about(path, error))
+    return frames
+
+
+class _AmbiguousError(ValueError):
+    """No fault of a file: the person has to say which of its images is meant."""
 
 
 def _find_frames(path, hdus, extension, alone):
@@ -355,7 +451,7 @@ def _find_frames(path, hdus, extension, alone):
     if extension is None:
         chosen = [i for i in images if _name(hdus, i) == "SCI"]
         if len(chosen) > 1 and not alone:
-            raise ValueError(
+            raise _AmbiguousError(
                 f"{path} has {len(chosen)} SCI extensions: name one of them (extension 'SCI,1') or take all ('SCI')"
             )
         chosen = chosen or [i for i in images if _name(hdus, i) not in _COMPANIONS]
@@ -472,57 +568,103 @@ def _dtype(hdu):
     return np.dtype("f4" if bits < 32 else "f8")
 
 
-def _check_shapes(frames):
-    for f in frames[1:]:
-        if f.shape != frames[0].shape:
-            raise ValueError(
-                f"frames differ in shape: {frames[0]} is {frames[0].shape}, {f} is {f.shape}; "
-                "register or crop them first"
-            )
-    if len(frames) == 1:
-        raise ValueError(f"{frames[0]} is one frame; one frame cannot be compared with itself, give at least 2")
+def _of_one_shape(frames, bad):
+    """The frames that have the shape of most of them; of the others `bad` is told."""
+    if not frames:
+        return frames
+    shape, number = Counter(f.shape for f in frames).most_common(1)[0]
+    others = [f for f in frames if f.shape != shape]
+    if others and 2 * number <= len(frames):
+        other = next(f for f in frames if f.shape != frames[0].shape)
+        raise ValueError(
+            f"frames differ in shape: {frames[0]} is {frames[0].shape}, {other} is {other.shape}; "
+            "register or crop them first"
+        )
+    bad += [f"{f} is {f.shape}, most frames are {shape}" for f in others]
+    return [f for f in frames if f.shape == shape]
 
 
 # --- the pixels ------------------------------------------------------------------------------------------------------
 
 
-def _read_pixels(frames):
-    """(cube, blank, dq, wcs): one allocation, filled frame by frame; each file is opened once."""
-    shape = (len(frames), *frames[0].shape)
-    cube = np.empty(shape, np.result_type(*(f.dtype for f in frames)))
-    blank = dq = wcs = None
+def _read_pixels(frames, bad):
+    """(cube, mask, dq, wcs, frames) of the frames that can be used; of the others `bad` is told.
+
+    One allocation, filled frame by frame; each file is opened once.
+    """
+    pixels = _Pixels(frames)
     by_file = defaultdict(list)
-    for i, f in enumerate(frames):
-        by_file[f.path].append(i)
-    for path, indices in by_file.items():
-        with _open(path) as hdus:
-            if 0 in indices:
-                wcs = _celestial(hdus, frames[0])
-            unpacked = None
-            for i in indices:
-                f = frames[i]
-                if unpacked not in (None, f.hdu):
-                    del hdus[unpacked].data  # an image that is compressed takes memory until then
-                unpacked = f.hdu
-                try:
-                    values, bad = _plane(hdus[f.hdu], f.plane, f.dtype)
-                except _UNREADABLE as error:
-                    raise OSError(f"{f} cannot be read, the file is truncated or damaged: {error}") from None
-                if bad is not None:
-                    if cube.dtype.kind in "iu":  # rare: BLANK is nearly always declared in vain
-                        cube = cube.astype("f4" if cube.dtype.itemsize < 4 else "f8")
-                    values = np.where(bad, np.nan, values)
-                    if blank is None:
-                        blank = np.zeros(shape, bool)
-                    blank[i] = bad
-                cube[i] = values
-                if f.mask_hdu is not None:
-                    flags = _flags(hdus, f)
-                    if dq is None:
-                        dq = np.zeros(shape, flags.dtype.newbyteorder("="))
-                    dq = dq.astype(np.result_type(dq, flags), copy=False)
-                    dq[i] = flags
-    return cube, blank, dq, wcs
+    for f in frames:
+        by_file[f.path].append(f)
+    for path, here in by_file.items():
+        try:
+            with _open(path) as hdus:
+                unpacked = None
+                for f in here:
+                    if unpacked not in (None, f.hdu):
+                        del hdus[unpacked].data  # an image that is compressed takes memory until then
+                    unpacked = f.hdu
+                    try:
+                        pixels.add(f, hdus)
+                    except _UNREADABLE as error:
+                        bad.append(_about(path, error))
+        except OSError as error:  # it could be opened before
+            bad.append(_about(path, error))
+    return pixels.result()
+
+
+class _Pixels:
+    """The cube that is filled, and what goes with it."""
+
+    def __init__(self, frames):
+        shape = (len(frames), *frames[0].shape)
+        self.cube = np.empty(shape, np.result_type(*(f.dtype for f in frames)))
+        self.blank = self.dq = self.wcs = None
+        self.frames = []
+
+    def add(self, frame, hdus):
+        """Read a frame into the next place; raises where it cannot be used."""
+        try:
+            values, blank = _plane(hdus[frame.hdu], frame.plane, frame.dtype)
+        except MemoryError:
+            raise
+        except Exception as error:  # of any kind: each way of compression has its own
+            raise OSError(f"{frame} cannot be read, the file is truncated or damaged: {error}") from None
+        flags = None if frame.mask_hdu is None else _flags(hdus, frame)
+        bad = None if flags is None else flags != 0
+        if blank is not None:
+            bad = blank if bad is None else bad | blank
+        fault = content_fault(values, bad)
+        if fault:
+            raise ValueError(f"{frame} {fault}")
+        place, shape = len(self.frames), self.cube.shape
+        if blank is not None:
+            if self.cube.dtype.kind in "iu":  # rare: BLANK is nearly always declared in vain
+                self.cube = self.cube.astype("f4" if self.cube.dtype.itemsize < 4 else "f8")
+            values = np.where(blank, np.nan, values)
+            if self.blank is None:
+                self.blank = np.zeros(shape, bool)
+            self.blank[place] = blank
+        self.cube[place] = values
+        if flags is not None:
+            if self.dq is None:
+                self.dq = np.zeros(shape, flags.dtype.newbyteorder("="))
+            self.dq = self.dq.astype(np.result_type(self.dq, flags), copy=False)
+            self.dq[place] = flags
+        if place == 0:
+            self.wcs = _celestial(hdus, frame.path, frame.hdu)
+        self.frames.append(frame)
+
+    def result(self):
+        """(cube, mask, dq, wcs, frames)."""
+        n = len(self.frames)
+        cube, blank, dq = (part if part is None else part[:n] for part in (self.cube, self.blank, self.dq))
+        if n < len(self.cube) and n and blank is None:  # the type is not that of frames that are left out
+            cube = cube.astype(np.result_type(*(f.dtype for f in self.frames)), copy=False)
+        mask = None if dq is None else dq != 0
+        if blank is not None:
+            mask = blank if mask is None else mask | blank
+        return cube, mask, dq, self.wcs, self.frames
 
 
 def _plane(hdu, plane, dtype):
@@ -559,8 +701,29 @@ def _flags(hdus, frame):
         raise OSError(f"{frame.path}: {hdu.name} cannot be read, the file is damaged: {error}") from None
 
 
-def _celestial(hdus, frame):
-    header = hdus[frame.hdu].header
+def read_wcs(sources):
+    """Celestial coordinates of frames, from their files.
+
+    Parameters
+    ----------
+    sources : sequence of (Path, int, int or None)
+        As `FitsImageSet.sources`.
+
+    Returns
+    -------
+    list of astropy.wcs.WCS or None
+        None where a header has none, or, with a warning, where it cannot be read.
+    """
+    found = {}
+    for path, hdu, _ in sources:
+        if (path, hdu) not in found:
+            with _open(path) as hdus:
+                found[path, hdu] = _celestial(hdus, path, hdu)
+    return [found[path, hdu] for path, hdu, _ in sources]
+
+
+def _celestial(hdus, path, hdu):
+    header = hdus[hdu].header
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
@@ -569,5 +732,5 @@ def _celestial(hdus, frame):
         except Exception as error:  # of any kind: the header is a stranger's
             problem = error
     # a set with broken coordinates can be cleaned all the same
-    warnings.warn(f"{frame.path}: its coordinates (WCS) cannot be read: {problem}", AstropyUserWarning, stacklevel=4)
+    warnings.warn(f"{path}: its coordinates (WCS) cannot be read: {problem}", AstropyUserWarning, stacklevel=4)
     return None

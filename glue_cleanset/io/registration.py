@@ -18,7 +18,7 @@ ERROR = 0.1
 
 _WINDOW = 1024  # larger frames are judged by their central part [pixels]
 _SKY_BLOCK = 128  # the sky is followed on this scale [pixels]
-_SAMPLE = 1 << 14  # so many values tell a level well enough
+SAMPLE = 1 << 14  # so many values tell a level well enough
 _SMALLEST = 24  # a frame with a smaller side holds too little to tell a shift [pixels]
 _THRESHOLD = 2.0  # what counts as structure [sigma of the sky]
 # A match is believed when enough pixels carry it, and when half of the structure takes part, or it stands out from the
@@ -159,10 +159,10 @@ def _structure(image_set, i):
     if min(my, mx) < _SMALLEST or not good.any():
         return nothing
     if not good.all():
-        image[~good] = np.median(image[good][:: max(1, image.size // _SAMPLE)])
-    image = _median3(image)
-    image -= _sky(image)
-    level, sigma = _level_and_scatter(image)
+        image[~good] = np.median(image[good][:: max(1, image.size // SAMPLE)])
+    image = median3(image)
+    image -= sky_of(image)
+    level, sigma = level_and_scatter(image)
     if not sigma > 0:
         return nothing
     # in place: on arrays of this size new memory costs more than the arithmetic
@@ -177,7 +177,7 @@ def _structure(image_set, i):
     return image
 
 
-def _median3(image):
+def median3(image):
     """The median of 3x3 pixels, the edge repeated: `scipy.ndimage.median_filter`, ten times as fast."""
     padded = np.pad(image, 1, mode="edge")
     result = np.empty_like(image)
@@ -199,8 +199,8 @@ def _sort3(a, b, c):
     return a, b, c
 
 
-def _sky(image):
-    """Medians of coarse blocks, joined bilinearly."""
+def sky_of(image):
+    """The sky of an image, (ny, nx) float32: medians of coarse blocks, joined bilinearly."""
     (rows, to_rows), (columns, to_columns) = (_blocks(n) for n in image.shape)
     coarse = np.array([[np.median(image[r, c][::2, ::2]) for c in columns] for r in rows], np.float32)
     return to_rows @ coarse @ to_columns.T
@@ -214,9 +214,10 @@ def _blocks(n):
     return [slice(*pair) for pair in pairwise(edges)], np.array(weights, np.float32).T
 
 
-def _level_and_scatter(image):
+def level_and_scatter(image):
+    """Median and standard deviation of what is left of an image without its bright and dark parts."""
     # a standard deviation with clipping, not a MAD: coarsely digitised sky has a MAD of 0 or of 1
-    values = image.reshape(-1)[:: max(1, image.size // _SAMPLE)].astype(float)
+    values = image.reshape(-1)[:: max(1, image.size // SAMPLE)].astype(float)
     for _ in range(6):
         level, sigma = np.median(values), values.std()
         values = values[np.abs(values - level) <= 3 * sigma]

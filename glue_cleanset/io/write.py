@@ -14,6 +14,7 @@ from astropy.io.fits.verify import VerifyWarning
 from .. import __version__
 from ..core.names import distinct, listed
 from ..core.settings import KINDS
+from .align import describe_alignment
 from .sky import locate_events, locate_tracks
 
 __all__ = ["check_output", "write_result"]
@@ -244,6 +245,9 @@ def _map_hdus(result, image_set, first):
     header["NFRAMES"] = (len(image_set), "frames of the set")
     for i, name in enumerate(image_set.names, start=1):
         header[f"FRAME{i}"] = re.sub(r"[^ -~]", "?", name)  # FITS knows ASCII only
+    alignment = getattr(image_set, "alignment", None)
+    if alignment is not None:
+        header.add_history(re.sub(r"[^ -~]", "?", f"glue_cleanset {__version__}: {describe_alignment(alignment)}"))
     for line in _history(result):
         header.add_history(line)
     images = [

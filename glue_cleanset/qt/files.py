@@ -1,9 +1,9 @@
-"""Choosing files in Qt's own dialog."""
+"""Choosing files in Qt's own dialogs."""
 
 from glue_qt.utils import get_qapp
 from qtpy import QtWidgets
 
-__all__ = ["pick_fits_files"]
+__all__ = ["ask_to_leave_out", "pick_fits_files"]
 
 FITS = "FITS files (*.fits *.fit *.fts *.fits.gz *.fit.gz *.fts.gz *.fz);;All files (*)"
 
@@ -21,3 +21,22 @@ def pick_fits_files():
         QtWidgets.QApplication.activeWindow(), "Frames of one image set", "", FITS
     )
     return sorted(paths)
+
+
+def ask_to_leave_out(error):
+    """Ask whether the frames that cannot be used shall be left out of the set.
+
+    Parameters
+    ----------
+    error : BadFramesError
+
+    Returns
+    -------
+    bool
+    """
+    box = QtWidgets.QMessageBox
+    shown = error.bad[:10] + ([f"and {len(error.bad) - 10} more"] if len(error.bad) > 10 else [])
+    text = "\n".join([f"{len(error.bad)} of {len(error.bad) + error.left} frames cannot be used:", *shown])
+    buttons = box.Yes | box.Cancel
+    parent = QtWidgets.QApplication.activeWindow()
+    return box.question(parent, "Image set", f"{text}\n\nLeave them out?", buttons, box.Cancel) == box.Yes

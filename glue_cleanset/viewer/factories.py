@@ -12,7 +12,7 @@ from glue.core.data_factories import load_data
 from glue.core.hub import HubListener
 from glue.core.message import DataCollectionAddMessage
 
-from ..io.read import find_fits_files, frame_stem, read_image_set
+from ..io.read import BadFramesError, find_fits_files, frame_stem, read_image_set
 from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
@@ -54,7 +54,7 @@ def _begins_as_manifest(path):
     return file.is_file() and find_fits_files(file) == [file]
 
 
-def image_set(path, *, extension=None, files=None):
+def image_set(path, *, extension=None, files=None, skip_bad=False, align=None):
     """One cube (frame, y, x) from a directory, a manifest, a FITS cube or a multi-extension file.
 
     Parameters
@@ -65,6 +65,10 @@ def image_set(path, *, extension=None, files=None):
         Which extension of the files to read; default as `glue_cleanset.io.read.read_image_set` chooses.
     files : list of str, optional
         The frames themselves, relative to the directory of `path`, which is then only the first of them.
+    skip_bad : bool
+        Leave out files and frames that cannot be used, with a warning, instead of raising.
+    align : {'wcs', 'stars'}, optional
+        Bring the frames onto the pixels of the first one, see `glue_cleanset.io.align`. None = as they are.
 
     Returns
     -------
@@ -77,7 +81,10 @@ def image_set(path, *, extension=None, files=None):
     ValueError, TypeError, OSError
         As `glue_cleanset.io.read.read_image_set` raises them: one frame, different shapes, no FITS.
     """
-    return _cube(_read(path, extension, files), _label(path, files), Data)
+    frames = _read(path, extension, files, skip_bad)
+    if align is not None:
+        frames = _aligned(frames, align)
+    return _cube(frames, _label(path, files), Data)
 
 
 def cleaned_image_set(path, *, extension=None, files=None):
@@ -117,7 +124,7 @@ def cleaned_image_set(path, *, extension=None, files=None):
     return [cube, *attached.datasets]
 
 
-def image_set_from_files(paths, *, factory=image_set):
+def image_set_from_files(paths, *, factory=image_set, **options):
     """One cube from a selection of files, which a session can read again.
 
     Parameters
@@ -126,6 +133,8 @@ def image_set_from_files(paths, *, factory=image_set):
         FITS files in the order of the frames.
     factory : callable
         `image_set` or `cleaned_image_set`.
+    **options
+        Of the factory.
 
     Returns
     -------
@@ -136,12 +145,12 @@ def image_set_from_files(paths, *, factory=image_set):
         raise ValueError("paths is empty; choose the FITS files of the set")
     # relative to the first, which glue stores as the session wants it, so that set and session can be moved together
     files = [os.path.relpath(path, os.path.dirname(paths[0])) for path in paths]
-    made = load_data(paths[0], factory=factory, files=files)
+    made = load_data(paths[0], factory=factory, files=files, **options)
     return made if isinstance(made, list) else [made]
 
 
 def import_fits_files():
-    """File > Import data: ask for the files of a set and load them.
+    """File > Import data: ask for the files of a set and load them; where some cannot be used, ask to leave them out.
 
     Returns
     -------
@@ -161,7 +170,14 @@ def import_fits_files():
             "choosing files needs glue-qt and a Qt binding; call image_set_from_files(paths) instead"
         ) from error
     paths = picker.pick_fits_files()
-    return image_set_from_files(paths) if paths else []
+    if not paths:
+        return []
+    try:
+        return image_set_from_files(paths)
+    except BadFramesError as error:
+        if error.left < 2:
+            raise
+        return image_set_from_files(paths, skip_bad=True) if picker.ask_to_leave_out(error) else []
 
 
 class _LinkedCube(Data):
@@ -195,11 +211,20 @@ class _Linker(HubListener):
                 collection.add_link(links)
 
 
-def _read(path, extension, files):
+def _aligned(frames, by):
+    from ..io.align import align_by_stars, align_by_wcs  # here: few sets are aligned
+
+    ways = {"wcs": align_by_wcs, "stars": align_by_stars}
+    if by not in ways:
+        raise ValueError(f"align is {by!r}; give 'wcs', 'stars' or None")
+    return ways[by](frames)
+
+
+def _read(path, extension, files, skip_bad=False):
     source = path
     if files is not None:
         source = [os.path.normpath(os.path.join(os.path.dirname(path), file)) for file in files]
-    return read_image_set(source, extension=extension)
+    return read_image_set(source, extension=extension, skip_bad=skip_bad)
 
 
 def _label(path, files):

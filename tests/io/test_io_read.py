@@ -1,5 +1,6 @@
 import gzip
 import os
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from fits_files import SHAPE, image, write_frame
 
-from glue_cleanset.io.read import find_fits_files, read_image_set
+from glue_cleanset.io.read import BadFramesError, find_fits_files, read_image_set
 
 
 def write_mef(path, hdus, primary=None, **cards):
@@ -449,8 +450,165 @@ def test_mask_of_another_shape(tmp_path):
 
 def test_frame_without_content_is_named(tmp_path):
     paths = [write_frame(tmp_path / "a.fits", image(0)), write_frame(tmp_path / "b.fits", np.zeros(SHAPE))]
-    with pytest.raises(ValueError, match="b is constant"):
+    with pytest.raises(ValueError, match=r"b\.fits is constant"):
         read_image_set(paths)
+
+
+# --- several bad files ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Twelve files, seven of them bad, each in its own way; and what is to be said of these."""
+    folder = tmp_path / "night"
+    folder.mkdir()
+    for i in range(12):
+        write_frame(folder / f"f{i:02d}.fits", image(i, np.float32), GAIN=1.0 + i)
+    spoilt = {
+        "f00.fits": ("is constant", lambda path: fits.PrimaryHDU(np.full(SHAPE, 3, np.float32)).writeto(path)),
+        "f02.fits": ("is empty", lambda path: path.write_bytes(b"")),
+        "f03.fits": ("truncated", lambda path: path.write_bytes(write_frame(path, image(3)).read_bytes()[:2900])),
+        "f05.fits": (r"is \(6, 8\), most frames are \(6, 9\)", lambda path: write_frame(path, image(5)[:, 1:])),
+        "f07.fits": (
+            "has no finite unmasked pixel",
+            lambda path: fits.PrimaryHDU(np.full(SHAPE, np.nan)).writeto(path),
+        ),
+        "f08.fits": ("is not a FITS file", lambda path: path.write_bytes(b"<html>")),
+        "f10.fits": (
+            "holds no image",
+            lambda path: fits.BinTableHDU.from_columns([fits.Column("a", "I", array=[1])]).writeto(path),
+        ),
+    }
+    for name, (_, spoil) in spoilt.items():
+        (folder / name).unlink()
+        spoil(folder / name)
+    return folder, {name: text for name, (text, _) in spoilt.items()}
+
+
+def test_all_bad_files_are_named_at_once(night):
+    folder, texts = night
+    with pytest.raises(BadFramesError, match="7 of 12 frames cannot be used") as caught:
+        read_image_set(folder)
+    assert isinstance(caught.value, OSError)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.left == 5
+    assert len(caught.value.bad) == 7
+    for name, text in texts.items():
+        assert re.search(rf"{name}[^;]*{text}", str(caught.value))
+        (own,) = (one for one in caught.value.bad if name in one)
+        assert own in str(caught.value)
+    assert "f01" not in str(caught.value)
+    assert "skip_bad=True" in str(caught.value)
+
+
+def test_bad_files_can_be_left_out(night):
+    folder, texts = night
+    good = [path for path in sorted(folder.iterdir()) if path.name not in texts]
+    expected = read_image_set(good)
+    with pytest.warns(UserWarning, match="7 of 12 frames are left out: .*f02.fits is empty") as caught:
+        result = read_image_set(folder, skip_bad=True)
+    assert len(caught) == 1
+    assert all(name in str(caught[0].message) for name in texts)
+    assert result.names == expected.names == ("f01", "f04", "f06", "f09", "f11")
+    assert result.frames.dtype == expected.frames.dtype == np.float32  # one that is left out is float64
+    np.testing.assert_array_equal(result.frames, expected.frames)
+    assert result.sources == expected.sources
+    assert list(result.facts["gain"]) == list(expected.facts["gain"])
+
+
+def test_a_good_set_is_read_without_a_word(frames):
+    np.testing.assert_array_equal(read_image_set(frames, skip_bad=True).frames, stack())
+
+
+def test_fewer_than_two_good_frames(night):
+    folder, _ = night
+    some = [folder / name for name in ("f01.fits", "f02.fits", "f03.fits")]
+    with pytest.raises(BadFramesError, match=r"2 of 3 frames cannot be used, 1 is left, give at least 2: .*f02.*f03"):
+        read_image_set(some, skip_bad=True)
+    with pytest.raises(BadFramesError, match=r"2 of 2 frames cannot be used, none are left"):
+        read_image_set(some[1:], skip_bad=True)
+
+
+def test_ten_are_named_and_how_many_more(tmp_path):
+    paths = [write_frame(tmp_path / f"f{i:02d}.fits", image(i)) for i in range(15)]
+    for path in paths[2:]:
+        path.write_bytes(b"")
+    with pytest.raises(BadFramesError, match=r"13 of 15 frames .*f11.fits is empty; and 3 more;") as caught:
+        read_image_set(paths)
+    assert "f12" not in str(caught.value)
+    assert len(caught.value.bad) == 13
+
+
+@pytest.mark.parametrize("suffix", ["fits.gz", "fits.fz"])
+def test_a_compressed_file_that_is_damaged_can_be_left_out(tmp_path, suffix):
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 30000, (4, 80, 90), np.int16)
+    paths = [write_frame(tmp_path / f"f{i}.{suffix}", frame) for i, frame in enumerate(data)]
+    content = bytearray(paths[1].read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    paths[1].write_bytes(content)
+    with pytest.warns(UserWarning, match=r"1 of 4 frames are left out: \S*f1"):
+        result = read_image_set(paths, skip_bad=True)
+    np.testing.assert_array_equal(result.frames, data[[0, 2, 3]])
+
+
+def test_a_bad_plane_of_a_cube_and_its_mask(tmp_path):
+    cube = np.stack([image(i, np.float32) for i in range(4)])
+    cube[1] = np.nan
+    quality = np.zeros(cube.shape, np.uint8)
+    quality[2] = 1
+    quality[3, 1, 2] = 5
+    fits.HDUList([fits.PrimaryHDU(cube), fits.ImageHDU(quality, name="MASK")]).writeto(tmp_path / "cube.fits")
+    with pytest.raises(BadFramesError, match=r"plane 2 has no finite unmasked pixel; .*plane 3 has no finite"):
+        read_image_set(tmp_path / "cube.fits")
+    with pytest.warns(UserWarning, match="2 of 4"):
+        result = read_image_set(tmp_path / "cube.fits", skip_bad=True)
+    assert result.names == ("cube_1", "cube_4")
+    np.testing.assert_array_equal(result.frames, cube[[0, 3]])
+    np.testing.assert_array_equal(result.dq, quality[[0, 3]])
+    np.testing.assert_array_equal(result.mask, quality[[0, 3]] != 0)
+
+
+def test_blank_frames_can_be_left_out(tmp_path):
+    paths = []
+    for i in range(4):
+        header = fits.Header({"BLANK": -32768})
+        data = image(i)
+        data[:2] = -32768
+        if i == 1:
+            data[:] = -32768
+        fits.PrimaryHDU(data, header).writeto(tmp_path / f"f{i}.fits")
+        paths.append(tmp_path / f"f{i}.fits")
+    with pytest.warns(UserWarning, match=r"f1.fits has no finite unmasked pixel"):
+        result = read_image_set(paths, skip_bad=True)
+    expected = read_image_set([paths[0], *paths[2:]])
+    np.testing.assert_array_equal(result.frames, expected.frames)
+    np.testing.assert_array_equal(result.mask, expected.mask)
+
+
+def test_without_a_shape_that_most_frames_have(tmp_path):
+    for i in range(4):
+        write_frame(tmp_path / f"f{i}.fits", image(i)[:, i % 2 :])
+    with pytest.raises(ValueError, match="frames differ in shape"):
+        read_image_set(tmp_path, skip_bad=True)
+
+
+def test_the_wcs_is_that_of_the_first_good_frame(tmp_path):
+    for i in range(3):
+        header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0 * i, "CRVAL2": 20.0})
+        data = np.full(SHAPE, np.nan) if i == 0 else image(i, float)
+        fits.PrimaryHDU(data, header).writeto(tmp_path / f"f{i}.fits")
+    with pytest.warns(UserWarning, match="1 of 3"):
+        result = read_image_set(tmp_path, skip_bad=True)
+    assert result.wcs.wcs.crval[0] == 10
+
+
+def test_several_images_are_no_fault_of_the_file(tmp_path):
+    for i in range(3):
+        write_mef(tmp_path / f"f{i}.fits", [("SCI", 1, image(i)), ("SCI", 2, image(i + 5))])
+    with pytest.raises(ValueError, match="name one of them") as caught:
+        read_image_set(tmp_path, skip_bad=True)
+    assert not isinstance(caught.value, BadFramesError)
 
 
 # --- real sets --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.io.read import read_image_set
-from glue_cleanset.io.registration import _median3, measure_shifts, registration_warning
+from glue_cleanset.io.registration import measure_shifts, median3, registration_warning
 
 NY, NX = 200, 260
 
@@ -192,7 +192,7 @@ def test_the_fast_median_is_the_median():
     from scipy.ndimage import median_filter
 
     image = np.random.default_rng(5).normal(size=(131, 70)).astype(np.float32)
-    np.testing.assert_array_equal(_median3(image), median_filter(image, 3, mode="nearest"))
+    np.testing.assert_array_equal(median3(image), median_filter(image, 3, mode="nearest"))
 
 
 def test_large_shifts_between_pixels():

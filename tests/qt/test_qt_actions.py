@@ -167,3 +167,15 @@ def test_picking_files(monkeypatch, qapp):
     monkeypatch.setattr(QtWidgets.QFileDialog, "getOpenFileNames", lambda *args: next(answers))
     assert pick_fits_files() == ["a.fits", "b.fits"]
     assert pick_fits_files() == []
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("Yes", True), ("Cancel", False)])
+def test_leaving_out_bad_frames(monkeypatch, qapp, answer, expected):
+    from glue_cleanset.io.read import BadFramesError
+    from glue_cleanset.qt.files import ask_to_leave_out
+
+    box, shown = QtWidgets.QMessageBox, []
+    monkeypatch.setattr(box, "question", lambda *args: shown.append(args[2]) or getattr(box, answer))
+    assert ask_to_leave_out(BadFramesError("text", [f"f{i}.fits is empty" for i in range(12)], 8)) is expected
+    assert shown[0].startswith("12 of 20 frames cannot be used:\nf0.fits is empty\n")
+    assert "f9.fits is empty\nand 2 more\n" in shown[0]

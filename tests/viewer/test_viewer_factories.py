@@ -325,6 +325,18 @@ class TestImporter:
         np.testing.assert_array_equal(again["image"], make_frames()[[3, 1]])
         assert again.meta["frame names"] == ["f3", "f1"]
 
+    def test_aligned_on_request(self, night):
+        pytest.importorskip("reproject")
+        fits.setval(night / "f3.fits", "CRPIX1", value=SKY["CRPIX1"] + 2)
+        cube = factories.image_set(str(night), align="wcs")
+        np.testing.assert_array_equal(cube["image"][3][:, :-2], make_frames()[3][:, 2:])
+        np.testing.assert_array_equal(cube["image"][0], make_frames()[0])
+        assert cube.meta["frame shifts"] == [[0, 0], [0, 0], [0, 0], [0, -2], [0, 0]]
+        assert cube.meta["source of frame shifts"] == "alignment"
+        np.testing.assert_array_equal(factories.image_set(str(night))["image"], make_frames())
+        with pytest.raises(ValueError, match="align is 'sun'; give 'wcs', 'stars' or None"):
+            factories.image_set(str(night), align="sun")
+
     def test_the_picker_is_asked(self, night, monkeypatch):
         class Picker:
             chosen = (str(night / "f0.fits"), str(night / "f2.fits"))
@@ -338,6 +350,31 @@ class TestImporter:
         assert data.meta["frame names"] == ["f0", "f2"]
         Picker.chosen = ()
         assert factories.import_fits_files() == []
+
+    def test_the_picker_asks_whether_to_leave_out(self, night, monkeypatch):
+        (night / "f1.fits").write_bytes(b"")
+        asked, answers = [], iter([True, False])
+
+        class Picker:
+            @staticmethod
+            def pick_fits_files():
+                return [str(night / f"f{i}.fits") for i in range(3)]
+
+            @staticmethod
+            def ask_to_leave_out(error):
+                asked.append(error.bad)
+                return next(answers)
+
+        monkeypatch.setitem(sys.modules, "glue_cleanset.qt.files", Picker)
+        with pytest.warns(UserWarning, match="1 of 3 frames are left out"):
+            (data,) = factories.import_fits_files()
+        assert data.meta["frame names"] == ["f0", "f2"]
+        assert factories.import_fits_files() == []
+        assert [len(bad) for bad in asked] == [1, 1]
+        assert "f1.fits is empty" in asked[0][0]
+        (night / "f2.fits").write_bytes(b"")
+        with pytest.raises(OSError, match="2 of 3 frames cannot be used"):
+            factories.import_fits_files()
 
 
 WITHOUT_QT = """

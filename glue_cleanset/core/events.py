@@ -117,17 +117,16 @@ def map_kinds(outliers, events, numbers, kinds):
     ndarray, (ny, nx), uint8
         0 = no event.
     """
-    frame, column = np.divmod(outliers.index, outliers.rejection_map.size)
     codes = np.zeros(np.max(numbers, initial=0) + 1, np.uint8)
     codes[events["event"]] = kinds + 1
     image = np.zeros(outliers.rejection_map.shape, np.uint8)
-    flat = image.reshape(-1)
-    most = ~outliers.kept & (outliers.rejection_map.reshape(-1)[column] == frame + 1)
-    flat[column[most]] = codes[numbers[most]]
-    strength = np.abs(np.nan_to_num(outliers.significance))
-    kept = np.flatnonzero(outliers.kept & (strength >= outliers.peak_significance.reshape(-1)[column]))
-    kept = kept[np.argsort(strength[kept], kind="stable")]
-    flat[column[kept]] = codes[numbers[kept]]
+    flat, first = image.reshape(-1), outliers.rejection_map.reshape(-1)
+    kernels.put_kinds(outliers.index, outliers.kept, numbers, codes, first, flat)
+    kept = np.flatnonzero(outliers.kept)
+    column, strength = outliers.index[kept] % flat.size, np.abs(np.nan_to_num(outliers.significance[kept]))
+    over = strength >= outliers.peak_significance.reshape(-1)[column]
+    kept = kept[over][np.argsort(strength[over], kind="stable")]
+    flat[outliers.index[kept] % flat.size] = codes[numbers[kept]]
     return image
 
 

@@ -318,6 +318,16 @@ def measure_events(index, residual, significance, number, ny, nx, pixels, peak, 
 
 
 @jit
+def put_kinds(index, kept, numbers, codes, most, image):
+    """Put the code of the event of each pixel that is rejected into the flat `image` where its frame is the one that
+    `most`, the flat rejection map, names."""
+    for k in range(len(index)):
+        column = index[k] % len(image)
+        if not kept[k] and most[column] == index[k] // len(image) + 1:
+            image[column] = codes[numbers[k]]
+
+
+@jit
 def patch_means(z, reference, light, first, last, rough, own_scatter, mean, difference, count, width):
     """Of the patches first ... last of each frame, without hits: the mean of the reference, and of the difference to
     it, over the good pixels, their number, and the scatter, each (N, M).

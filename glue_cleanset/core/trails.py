@@ -154,8 +154,8 @@ class _Search:
         self.size = size
         rows, columns = -(-ny // size), -(-nx // size)
         self._blocks = np.zeros((n, rows, columns), detector.rows.dtype)
-        # trails are wider than a row
-        step = 1 if size == 4 else 2
+        # trails are wider than a row; four rows of a block tell enough, as larger frames have longer trails
+        step = max(1, size // 4)
 
         def add(y0, y1):
             frames, row0, row1, top, _, _ = detector.rows.read(y0, y1)

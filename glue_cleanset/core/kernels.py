@@ -321,9 +321,13 @@ def measure_events(index, residual, significance, number, ny, nx, pixels, peak, 
 def put_kinds(index, kept, numbers, codes, most, image):
     """Put the code of the event of each pixel that is rejected into the flat `image` where its frame is the one that
     `most`, the flat rejection map, names."""
+    begin, frame = 0, 1
     for k in range(len(index)):
-        column = index[k] % len(image)
-        if not kept[k] and most[column] == index[k] // len(image) + 1:
+        while index[k] >= begin + len(image):
+            begin += len(image)
+            frame += 1
+        column = index[k] - begin
+        if not kept[k] and most[column] == frame:
             image[column] = codes[numbers[k]]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .imageset import LARGEST
-from .kernels import jit, median_of, on_reference
+from .kernels import jit, on_reference
 
 RADIUS = 4  # pixels around the peak of a star that tell its light
 
@@ -50,7 +50,7 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
             if bright < 5:
                 continue
             # what is far from one share of the light is a hit
-            first = median_of(share, bright)
+            first = np.median(share[:bright])
             sum_ll, sum_lr, sum_l, sum_r, before, after = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for k in range(count):
                 off = np.abs(rest[k] - first * light[k])
@@ -72,7 +72,7 @@ def star_changes(frames, row0, row1, top, model, median, peaks, change, error, e
             total[i, s] = sum_r / sum_l
             for k in range(bright):
                 share[k] = np.abs(share[k] - first)
-            misfit[i, s] = median_of(share, bright)
+            misfit[i, s] = np.median(share[:bright])
 
 
 @jit

@@ -30,7 +30,7 @@ _EXPLAINED = 0.7  # share of what differs that is the star's own light
 _OFTEN = 3  # frames in which a variable star varies at least
 _CLEAR = 0.05  # error of the share in a star that tells of the whole frame
 _CLOUDED = 0.08  # scatter of what the stars' light differs by, in a frame with clouds or of another filter
-_FEW_STARS, _BRIGHTEST = 8, 200
+_FEW_STARS, _BRIGHTEST = 8, 100
 _RESTLESS = 1.2  # local inflation at a star that may vary
 _DIM = (0.6, 0.8), (0.85, 1.3)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
 _BLURRED = 0.3  # mismatch of stars in a frame that is called bad
@@ -148,13 +148,21 @@ def tell_kinds(detector, outliers):
     varying = np.zeros((2, 0), int)
     # what the thresholds leave alone is not looked for
     find = settings.detection == "noise" and np.isfinite(settings.high_pair[0])
+
+    def look(outliers):
+        found = whole.find_events(outliers, settings.grow)
+        return found, find_pattern(detector, outliers, found[0])
+
     if find:
-        trails = find_trails(detector, outliers, psf and psf.fwhm)
+        # there are few sets with a trail, and what is found without one stands
+        trails, found = at_once(lambda: find_trails(detector, outliers, psf and psf.fwhm), lambda: look(outliers))
         whole.add("trail", trails.index, trails.trail)
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
-    events, numbers, codes, track = whole.find_events(outliers, settings.grow)
-    pattern = find_pattern(detector, outliers, events)
+            found = look(outliers)
+    else:
+        found = look(outliers)
+    (events, numbers, codes, track), pattern = found
     if find:
         shifts = None if pattern is None else pattern.shifts
         moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times, shifts)

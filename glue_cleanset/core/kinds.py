@@ -35,6 +35,7 @@ _RESTLESS = 1.2  # local inflation at a star that may vary
 _DIM = (0.6, 0.8), (0.85, 1.3)  # light of the stars and of the sky in a frame with clouds, as shares of the others'
 _BLURRED = 0.3  # mismatch of stars in a frame that is called bad
 _ALIKE = 1.4  # and by how much more than usual its typical star differs from pixel to pixel
+_RIM = 3  # pixels; what is that near to a trail and no sharper than a star is part of it
 _FLAT = 0.3  # a star whose neighbours hold less of the peak looks like a cosmic ray
 
 
@@ -145,7 +146,7 @@ def tell_kinds(detector, outliers):
     psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
     remarks = _find_bad_frames(detector, stars)
     bad = np.array([bool(remark) for remark in remarks])
-    varying = np.zeros((2, 0), int)
+    varying, trailed = np.zeros((2, 0), int), np.zeros(0, int)
     # what the thresholds leave alone is not looked for
     find = settings.detection == "noise" and np.isfinite(settings.high_pair[0])
 
@@ -156,7 +157,8 @@ def tell_kinds(detector, outliers):
     if find:
         # there are few sets with a trail, and what is found without one stands
         trails, found = at_once(lambda: find_trails(detector, outliers, psf and psf.fwhm), lambda: look(outliers))
-        whole.add("trail", trails.index, trails.trail)
+        trailed = trails.index
+        whole.add("trail", trailed, trails.trail)
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.rejected, whole.index)
             found = look(outliers)
@@ -180,7 +182,7 @@ def tell_kinds(detector, outliers):
             pattern = find_pattern(detector, outliers, events, shifts)
             pattern = pattern and replace(pattern, source=source or pattern.source)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
-    codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying)
+    codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying, trailed)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])
         pattern = replace(pattern, likeness=np.where(on_detector, pattern.likeness, 0))
@@ -346,9 +348,9 @@ def _find_bad_frames(detector, stars):
     return [remark and f"bad frame: {remark}" for remark in remarks]
 
 
-def _tell(events, codes, detector, psf, pattern, bad, varying):
+def _tell(events, codes, detector, psf, pattern, bad, varying, trailed):
     """The place in `KINDS` of every event, and how sure that is; `codes`: what is known, else -1; `varying`: y, x of
-    the stars that vary."""
+    the stars that vary; `trailed`: flat index of the pixels of trails."""
     codes, confidence = codes.copy(), np.ones(len(events))
     likeness = np.zeros(len(events)) if pattern is None else pattern.likeness
     sharp, error = _shapes(events, detector, (codes < 0) & (likeness <= 0.5))
@@ -371,10 +373,23 @@ def _tell(events, codes, detector, psf, pattern, bad, varying):
     tell(dark & (pointed > 0.5), "cold pixel", pointed * (0.6 if pattern is None else 0.4))
     tell(~dark & (pointed > 0.5), "cosmic ray", pointed * (1 - likeness))
     blunt = np.flatnonzero(codes < 0)
+    beside = blunt[_beside(events[blunt], trailed, detector.rows.image_set.shape)]
+    codes[beside], confidence[beside] = _CODES["trail"], 1 - pointed[beside]
+    blunt = np.flatnonzero(codes < 0)
     again = blunt[_on_varying(events[blunt], varying) | _appears_again(events[blunt], detector)]
     codes[again], confidence[again] = _CODES["variable star"], 1 - pointed[again]
     tell(codes < 0, "other", 1 - pointed)
     return codes, confidence
+
+
+def _beside(events, trailed, shape):
+    """Which of some events touch a trail, or nearly do: its faint rim."""
+    if not trailed.size or not len(events):
+        return np.zeros(len(events), bool)
+    apart = [100.0, 1, 1]  # no frame is near another
+    trail = cKDTree(np.column_stack(np.unravel_index(trailed, shape)) * apart)
+    places = np.column_stack([events["frame"] - 1, events["y_peak"], events["x_peak"]])
+    return trail.query(places * apart, distance_upper_bound=_RIM + 0.5)[0] <= _RIM
 
 
 def _on_varying(events, varying):

@@ -268,9 +268,10 @@ def _clean(arguments):
             column.format = ".4g"
     print("\n".join(table.pformat(max_lines=-1, max_width=-1)))
     percent = 100 * result.rejected.mean()
+    held = np.count_nonzero(result.events["kept"])
     print(
-        f"{len(image_set)} frames, {len(result.events)} events, {percent:.3g} % of the pixels rejected; "
-        f"written to {arguments.out}"
+        f"{len(image_set)} frames, {len(result.events) - held} events, {percent:.3g} % of the pixels rejected"
+        f"{f', {held} events kept' if held else ''}; written to {arguments.out}"
     )
     if settings.kinds:
         for kind in KINDS:
@@ -280,8 +281,8 @@ def _clean(arguments):
                 print(f"{number:8d} {kind}{kept}")
     for track in result.tracks:
         print(
-            f"moving object {track['track']}: in {track['frames']} frames, {track['rate']:.2f} px/frame, "
-            f"y {track['y']:.1f}, x {track['x']:.1f} in the first"
+            f"moving object {track['track']}: in {track['frames']} frames, {track['rate']:.2f} px/frame "
+            f"at position angle {track['position_angle']:.1f} deg, y {track['y']:.1f}, x {track['x']:.1f} in the first"
         )
     for message in result.warnings:
         _say(f"warning: {message}")

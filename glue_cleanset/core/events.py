@@ -73,8 +73,9 @@ def find_events(index, residual, significance, shape, group=None, whole=None, mi
 
 def _join_groups(number, group, frame, some):
     """Number the pixels of a group in a frame alike, in place; returns how many events there are."""
-    _, first, which = np.unique(np.stack([group[some], frame[some]]), axis=1, return_index=True, return_inverse=True)
-    number[some] = number[some][first][which.reshape(-1)]
+    key = group[some].astype(np.int64) * (1 + np.max(frame)) + frame[some]
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    number[some] = number[some][first][which]
     left, number[:] = np.unique(number, return_inverse=True)
     number += 1
     return left.size

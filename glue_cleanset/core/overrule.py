@@ -206,7 +206,7 @@ def work_out(
     values[: again.size] = repaired
     values[again.size :] = image_set.frames[np.unravel_index(changed[gone], shape)]
 
-    numbers, found = _relabel(outliers, pixels, old_numbers, table, settings.grow > 0)
+    numbers, found = _relabel(outliers, pixels, old_numbers, table, settings.grow > 0, changed)
     kinds = kind_codes(found)
     summary = summarize(outliers, shape, found, kinds, image_set.names, model.normalization, model.noise.mismatch)
     return Overruled(
@@ -240,21 +240,40 @@ def _beside(outliers, changed, settings, shape):
     return alone
 
 
-def _relabel(outliers, old_index, old_numbers, table, mixed):
+def _look_up(index, old_index, old_numbers):
+    """The number that the event of each pixel had, 0 = none."""
+    if not old_index.size:
+        return np.zeros(index.size, int)
+    place = np.minimum(np.searchsorted(old_index, index), old_index.size - 1)
+    return np.where(old_index[place] == index, old_numbers[place], 0)
+
+
+def _around(index, shape):
+    """Flat indices of some pixels and of those beside them in the same frame."""
+    frame, y, x = np.unravel_index(index, shape)
+    step = np.array([-1, 0, 1])
+    y = np.clip(y[:, None, None] + step[:, None], 0, shape[1] - 1)
+    x = np.clip(x[:, None, None] + step, 0, shape[2] - 1)
+    return np.ravel_multi_index(np.broadcast_arrays(frame[:, None, None], y, x), shape).reshape(-1)
+
+
+def _relabel(outliers, old_index, old_numbers, table, mixed, changed):
     """The events that there are now, (numbers of the pixels, table); events keep the numbers they had: of two that an
     event fell into the first, of two that were joined too."""
-    index = outliers.index
-    place = np.minimum(np.searchsorted(old_index, index), max(old_index.size - 1, 0))
-    old = np.where(old_index[place] == index, old_numbers[place], 0) if old_index.size else np.zeros(index.size, int)
+    index, shape = outliers.index, outliers.rejected.shape
+    old = _look_up(index, old_index, old_numbers)
     facts = {name: np.zeros(np.max(old_numbers, initial=0) + 1, dtype) for name, dtype in FACTS.items()}
     facts["kind"][:] = "other"
     if table is not None:
         for name, values in facts.items():
             values[table["event"]] = table[name]
-    # a trail or a moving object is one event, whatever lies beside it; what is kept is none with what is rejected
-    whole = np.isin(facts["kind"], WHOLE)[old]
+    # a trail or a moving object is one event, whatever lies beside it; what is kept is none with what is rejected;
+    # where no pixel has changed an event stays what it was, whatever a person calls it
+    stays = np.ones(len(facts["kind"]), bool)
+    stays[_look_up(_around(changed, shape), old_index, old_numbers)] = False
+    stays[0] = False
+    whole = (stays | np.isin(facts["kind"], WHOLE))[old]
     group = 2 * np.where(whole, old, 0) + outliers.kept
-    shape = outliers.rejected.shape
     found, numbers = find_events(index, outliers.residual, outliers.significance, shape, group, whole, mixed)
     had = np.flatnonzero(old)
     origin = np.zeros(len(found), np.int64)

@@ -62,10 +62,14 @@ def locate_tracks(tracks, positions, wcs, times):
     Returns
     -------
     astropy.table.Table
-        With ``sky_rate`` [arcsec / h] and ``sky_position_angle`` [deg, north through east] between the first and the
-        last moment; `tracks` itself where there is no track, no such WCS, or the times are not known.
+        With ``ra`` and ``dec`` as `locate_events` gives them, and ``sky_rate`` [arcsec / h] and ``sky_position_angle``
+        [deg, north through east] between the first and the last moment; without the latter two where the times are not
+        known, and `tracks` itself where there is no track or no such WCS.
     """
-    if not len(tracks) or times is None or wcs is None or not wcs.has_celestial:
+    if not len(tracks) or wcs is None or not wcs.has_celestial:
+        return tracks
+    tracks = locate_events(tracks, wcs)
+    if times is None:
         return tracks
     first, last = np.argmin(times), np.argmax(times)
     begin, end = (_on_sky(wcs, *np.moveaxis(positions[:, i], -1, 0)) for i in (first, last))

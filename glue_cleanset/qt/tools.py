@@ -366,7 +366,7 @@ class RestoreEventTool(_EventTool):
         if table.events is None:
             return
         menu.addAction(self.action.icon(), self.action_text).triggered.connect(lambda *_: self.activate())
-        correction = menu.addMenu("Correct kind…")
+        correction = menu.addMenu("Correct kind")
         fill_correction(correction, self.viewer.session, table.attached, table.number, self._corrected)
 
     def _corrected(self, command):

@@ -44,6 +44,7 @@ OUTPUTS = {
 }
 # key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
 RUNS = "cleanings"
+_RATES = ("rate", "y_rate", "x_rate")
 # their codes stay the same when rows come and go
 _CATEGORIES = {"polarity": np.array(["bright", "dark"]), "kind": np.array(list(KINDS))}
 COMPONENTS = ("source", "cleaned", "rejected", "event")
@@ -448,7 +449,9 @@ def _table_data(label, table):
             values = values.astype(np.uint8) if values.dtype == bool else values  # glue makes eight bytes of a bool
             # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
             values = np.round(values, 6) if name in ("ra", "dec") else rounded(values)
-            component = SparseComponent(values, units="" if column.unit is None else str(column.unit), own=True)
+            # (a table knows no unit of frames)
+            units = "pix / frame" if name in _RATES else "" if column.unit is None else str(column.unit)
+            component = SparseComponent(values, units=units, own=True)
         data.add_component(component, name.replace("_", " "))
     if "frame" in table.colnames:
         # frames are counted from 1 for people, pixels of the cube from 0

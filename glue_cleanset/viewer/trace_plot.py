@@ -86,7 +86,7 @@ class TracePlot:
         handles = [
             (self.band, "allowed"),
             (self.expected, "expected"),
-            (self.kept, "kept"),
+            (self.kept, "not rejected"),
             (rejected, "rejected, in the colour of its frame"),
             (self.repaired, "repaired"),
         ]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from glue_cleanset import CleanSettings, clean_image_set, overrule
+from glue_cleanset.core.imageset import ImageSet
+from glue_cleanset.core.overrule import work_out
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 
@@ -280,3 +282,23 @@ def test_added_noise_is_that_of_the_pixel_whatever_else_is_repaired():
     assert abs(replaced.mean() - 100) < 1
     others = clean_image_set(frames, CleanSettings(add_noise=True, seed=4))
     assert not np.array_equal(overrule(others, frames, reject=some).cleaned[some], replaced)
+
+
+@pytest.mark.parametrize(("what", "kind"), [("mover", "moving object"), ("trail", "trail")])
+def test_an_event_keeps_its_pixels_whatever_it_is_called(what, kind):
+    """The faint sides of an object are of both signs: one event as an object, and as what a person calls it as well."""
+    frames = simulate_set(6, (200, 220), seed=2, star_density=1e-3, **{what: True}).frames
+    result = clean_image_set(frames)
+    table = result.events.copy()
+    mine = table["kind"] == kind
+    assert mine.any()
+    table["kind"][mine], table["track"][mine] = "cosmic ray", 0
+    # elsewhere a pixel is restored
+    other = table["event"][(table["kind"] == "hot pixel") & (table["pixels"] == 1)][0]
+    change = work_out(
+        ImageSet(frames), result.settings, result.model, result.rejected, result.reference,
+        (result.event_pixels, result.event_numbers), table, restore=result.event_labels() == other, light=result.light,
+    )  # fmt: skip
+    left = result.events[result.events["event"] != other]
+    assert np.array_equal(change.events["event"], left["event"])
+    assert np.array_equal(change.events["pixels"], left["pixels"])

@@ -107,8 +107,11 @@ def apply(result, change, cleaned):
     cleaned.reshape(-1)[change.index] = change.values
     outliers = change.outliers
     change.summary["remark"] = result.summary["remark"]
-    tracks = result.tracks.copy()
-    tracks["events"] = np.bincount(change.events["track"], minlength=len(tracks) + 1)[1:]
+    tracks = result.tracks
+    if tracks is not None and len(tracks):
+        tracks = tracks.copy()
+        counts = np.bincount(change.events["track"], minlength=np.max(tracks["track"]) + 1)
+        tracks["events"] = counts[tracks["track"]]
     return replace(
         result,
         cleaned=cleaned,

@@ -12,14 +12,14 @@ from .noise import full_light, structure_above_noise, survival_factor
 from .normalize import typical_value
 from .threads import in_threads
 
-__all__ = ["Detector", "Outliers"]
+__all__ = ["CAP", "JOINT", "Detector", "Outliers"]
 
 _BLOCK_BYTES = 8 * 2**20
 _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the reference of the first pass
 # The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
-# _CAP, the weighted sum must exceed _JOINT (4 and 7.8 sigma for a high threshold of 4.5).
-_CAP = 4.0 / 4.5
-_JOINT = 7.8 / 4.5
+# CAP, the weighted sum must exceed JOINT (4 and 7.8 sigma for a high threshold of 4.5).
+CAP = 4.0 / 4.5
+JOINT = 7.8 / 4.5
 _NOT_JUDGED = 1e8  # factor of the variance where the frames cannot be compared
 
 
@@ -238,11 +238,8 @@ class Detector:
         variance : ndarray, (N, K), float64
             Of z [ADU^2], at the median of the survivors, with the local inflation; NaN where none survives.
         """
-        scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in self.rows.exact)
-        image_set = self.rows.image_set
-        where = slice(None), y, x
-        z = np.where(image_set.usable(where), image_set.frames[where], np.nan)
-        z = (z - (origin + gy * y + gx * x)) / scale
+        a, b, c, least = (values[:, None] for values in self.rows.exact[4:])
+        z = self.rows.samples(y, x)
         survives = np.isfinite(z) & ~flags
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of pixels where all is NaN
@@ -317,6 +314,13 @@ class _Rows:
             return self.frames, y0, y1, 0, 0, ny
         first, last = max(y0 - rim, 0), min(y1 + rim, ny)
         return (self.image_set.read(slice(first, last)), y0 - first, y1 - first, first, first, last)
+
+    def samples(self, y, x):
+        """(frame - offset) / scale of some pixels of all frames, (N, K) float64; NaN = not to be used."""
+        scale, origin, gy, gx = (values[:, None] for values in self.exact[:4])
+        where = slice(None), y, x
+        z = np.where(self.image_set.usable(where), self.image_set.frames[where], np.nan)
+        return (z - (origin + gy * y + gx * x)) / scale
 
     def work(self, function, progress=None, begin=0.0, end=0.0):
         """function(y0, y1) for each piece, on all cores."""
@@ -401,7 +405,7 @@ def _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags
     """Flags, and the reference; thresholds (bright, dark)."""
     dtype = rows.dtype.type
     keep = dtype(_SURVIVE**2 * survival_factor(len(stack)))
-    limits = [tuple(map(dtype, pair)) for pair in (high, low, np.multiply(_JOINT, high), np.multiply(_CAP, high))]
+    limits = [tuple(map(dtype, pair)) for pair in (high, low, np.multiply(JOINT, high), np.multiply(CAP, high))]
     kernels_flag.judge(stack, row0, row1, top, rows.model, keep, *parts, *limits, reference, flags)
 
 

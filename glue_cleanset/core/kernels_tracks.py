@@ -6,6 +6,18 @@ from .imageset import LARGEST
 from .kernels import inline, jit, median_of, on_reference
 
 
+@inline
+def _is_highest(image, y, x, reach, most):
+    """Whether no pixel within reach exceeds this one, of equals the first; what is above `most` does not count."""
+    v = image[y, x]
+    for b in range(max(y - reach, 0), min(y + reach + 1, image.shape[0])):
+        for a in range(max(x - reach, 0), min(x + reach + 1, image.shape[1])):
+            other = image[b, a]
+            if other < most and (other > v or (other == v and (b < y or (b == y and a < x)))):
+                return False
+    return True
+
+
 @jit
 def bright_peaks(image, low, high, reach):
     """Row and column of the pixels between `low` and `high` that no other within `reach` exceeds, (2, K)."""
@@ -19,14 +31,7 @@ def bright_peaks(image, low, high, reach):
                 continue
             if v < image[y, x - 1] or v < image[y, x + 1] or v < image[y - 1, x] or v < image[y + 1, x]:
                 continue
-            highest = True
-            for b in range(y - reach, y + reach + 1):
-                for a in range(x - reach, x + reach + 1):
-                    if image[b, a] > v or (image[b, a] == v and (b < y or (b == y and a < x))):
-                        highest = False
-                if not highest:
-                    break
-            if highest:
+            if _is_highest(image, y, x, reach, np.inf):
                 found[0, number], found[1, number] = y, x
                 number += 1
     return found[:, :number]
@@ -221,7 +226,7 @@ def find_points(frames, row0, row1, top, model, median, index, residual, ny, for
 def restless_places(inflation, median, y0, y1, sky, model, least, share, reach):
     """Rows and columns of the rows y0 ... y1 where the scatter is highest within `reach`, exceeds the noise by the
     factor `least`, and is more than a share of the light there: something came and went. (2, K)."""
-    ny, nx = median.shape
+    nx = median.shape[1]
     a, b, floor = np.mean(model[4]), np.mean(model[5]), np.mean(model[7])
     found = np.empty((2, 4096), np.int64)
     number = 0
@@ -234,16 +239,7 @@ def restless_places(inflation, median, y0, y1, sky, model, least, share, reach):
             light = share * (m - sky)
             if (f - 1) * max(a + b * m, floor) < light * light and light > 0:
                 continue
-            highest = True
-            for q in range(max(y - reach, 0), min(y + reach + 1, ny)):
-                for p in range(max(x - reach, 0), min(x + reach + 1, nx)):
-                    other = inflation[q, p]
-                    if other < 1e7 and (other > f or (other == f and (q < y or (q == y and p < x)))):
-                        highest = False
-                        break
-                if not highest:
-                    break
-            if highest:
+            if _is_highest(inflation, y, x, reach, 1e7):
                 found[0, number], found[1, number] = y, x
                 number += 1
     return found[:, :number]

@@ -1,6 +1,7 @@
 """What each event is, and what of it is kept."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from astropy.table import Table
@@ -11,11 +12,11 @@ from . import kernels_kinds
 from .detect import Outliers
 from .events import find_events
 from .kernels_tracks import bright_peaks
-from .pattern import Pattern, find_pattern
+from .pattern import Pattern, find_pattern, judge_events
 from .psf import find_psf
 from .settings import KINDS
 from .threads import at_once
-from .tracks import find_tracks
+from .tracks import find_tracks, track_table
 from .trails import find_trails
 
 __all__ = ["WHOLE", "Told", "tell_kinds"]
@@ -134,7 +135,8 @@ def tell_kinds(detector, outliers):
     image_set, settings = detector.rows.image_set, detector.settings
     n = len(image_set)
     whole = _Whole()
-    tracks, positions = no_tracks(), np.zeros((0, n, 2))
+    positions = np.zeros((0, n, 2))
+    tracks = track_table([], positions, np.zeros(n), None)
     light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
         events, numbers, codes, track = whole.find_events(outliers, settings.grow)
@@ -178,9 +180,8 @@ def tell_kinds(detector, outliers):
         if len(tracks) or known.any():
             outliers = _flag(detector, outliers, moving.flags, whole.index)
             events, numbers, codes, track = whole.find_events(outliers, settings.grow)
-            source = pattern and pattern.source
-            pattern = find_pattern(detector, outliers, events, shifts)
-            pattern = pattern and replace(pattern, source=source or pattern.source)
+            judge = find_pattern if pattern is None else partial(judge_events, pattern)
+            pattern = judge(detector, outliers, events)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying, trailed)
     if pattern is not None:
@@ -432,10 +433,3 @@ def _shapes(events, detector, wanted):
     shapes = np.full((2, len(events)), np.nan)
     shapes[:, wanted[order]] = sharp, error
     return shapes
-
-
-def no_tracks():
-    """A table of tracks without a row."""
-    names = ("track", "frames", "events", "first", "last")
-    values = ("y", "x", "rate", "y_rate", "x_rate", "position_angle", "flux", "peak_significance")
-    return Table(names=names + values, dtype=[np.int32] * len(names) + [float] * len(values))

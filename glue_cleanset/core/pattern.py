@@ -10,7 +10,7 @@ from . import kernels_pattern
 from .imageset import as_shifts
 from .threads import in_threads, pieces
 
-__all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map"]
+__all__ = ["HotPixels", "Pattern", "find_pattern", "hot_pixel_map", "judge_events"]
 
 # points that take part in the measurement of the shifts: sharp, off stars, and clear
 _SHARP, _CLEAR = 6, 6.0  # most pixels, least significance [sigma]
@@ -137,6 +137,11 @@ def find_pattern(detector, outliers, events, shifts=None):
     if not _differ(shifts):
         return None
     return _judge(detector, outliers, events, shifts, source)
+
+
+def judge_events(pattern, detector, outliers, events):
+    """The same pattern, and what it tells of other events; arguments as for `find_pattern`."""
+    return _judge(detector, outliers, events, pattern.shifts, pattern.source)
 
 
 def hot_pixel_map(pattern, shape, hot=None):

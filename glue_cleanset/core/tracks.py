@@ -10,10 +10,10 @@ from astropy.table import Table
 from scipy import ndimage
 
 from . import kernels_tracks as kernels
-from .detect import _CAP, _JOINT, Detector
+from .detect import CAP, JOINT, Detector
 from .psf import Psf
 
-__all__ = ["MovingObjects", "find_tracks"]
+__all__ = ["MovingObjects", "find_tracks", "track_table"]
 
 # points of light in one frame: sigma of all pixels together, reduced chi^2 of the form; and where its own light in the
 # other frames hides it
@@ -57,10 +57,10 @@ class MovingObjects:
     Attributes
     ----------
     table : astropy.table.Table
-        One row per object: ``track`` (1 ...), ``frames`` (in how many it is seen), ``events``, ``first``, ``last``
-        (frame numbers from 1), ``y``, ``x`` (in the first frame of the set) [pix], ``rate``, ``y_rate``, ``x_rate``
-        [pix per frame: per median step between consecutive times], ``position_angle`` [deg] (0 = +y, 90 = -x), ``flux``
-        [ADU], ``peak_significance`` [sigma].
+        One row per object: ``track`` (1 ...), ``frames`` (in how many it is seen), ``events`` (0 until they are
+        joined and counted), ``first``, ``last`` (frame numbers from 1), ``y``, ``x`` (in the first frame of the set)
+        [pix], ``rate``, ``y_rate``, ``x_rate`` [pix per frame: per median step between consecutive times],
+        ``position_angle`` [deg] (0 = +y, 90 = -x), ``flux`` [ADU], ``peak_significance`` [sigma].
     positions : ndarray, (T, N, 2)
         y, x of each object in each frame, also where it is outside.
     index : ndarray, (K,), int64
@@ -140,7 +140,7 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None, shifts=Non
     if psf is not None and n > 2:
         points = _find_points(detector, outliers, events, numbers, psf)
         objects = [one for one in _find_objects(detector, points, psf, t) if not _on_detector(one, shifts)]
-    return _describe(detector, outliers, numbers, psf, t, objects)
+    return _describe(detector, outliers, psf, t, objects)
 
 
 def _steps(times, n):
@@ -301,13 +301,9 @@ def _along(places, reach, shape):
 
 def _samples(detector, y, x):
     """z of some pixels, (N, K), NaN = not to be used; the variance without what the surroundings tell; the median."""
-    scale, origin, gy, gx, a, b, c, least = (values[:, None] for values in detector.rows.exact)
-    image_set = detector.rows.image_set
-    where = slice(None), y, x
-    z = np.where(image_set.usable(where), image_set.frames[where], np.nan)
-    z = (z - (origin + gy * y + gx * x)) / scale
+    a, b, c, least = (values[:, None] for values in detector.rows.exact[4:])
     median, _, structure = (image[y, x].astype(float) for image in detector.surroundings)
-    return z, np.maximum(a + b * median, least) + c * structure, median
+    return detector.rows.samples(y, x), np.maximum(a + b * median, least) + c * structure, median
 
 
 def _confirm(detector, psf, t, start, trailed):
@@ -409,26 +405,25 @@ def _misfit_at_rest(z, variance, photons, y, x, motion, psf):
     return best
 
 
-def _describe(detector, outliers, numbers, psf, t, objects):
+def _describe(detector, outliers, psf, t, objects):
     n, ny, nx = outliers.rejected.shape
     positions = np.array([one.places for one in objects]).reshape(-1, n, 2)
     index, track = _footprints(detector, objects, (n, ny, nx))
     flags, light = outliers.rejected, (np.empty(0, np.int64), np.empty(0))
     if objects:
         flags, light = _judge_again(detector, outliers, objects, index)
-    at = np.searchsorted(outliers.index, index)
-    at[at == outliers.index.size] = 0
-    rejected = outliers.rejected.reshape(-1)[index]
-    # which events lie on which object
-    pairs = np.unique(np.stack([track[rejected], numbers[at[rejected]]]), axis=1)[0]
-    # per frame: per median step between consecutive times; `t` is in these units
+    return MovingObjects(track_table(objects, positions, t, psf), positions, index, track, flags, light)
+
+
+def track_table(objects, positions, t, psf):
+    """The table of some objects, see `MovingObjects`; `positions`: (T, N, 2), `t`: (N,) in units of the median step."""
     motion = np.array([one.motion for one in objects]).reshape(-1, 5)
     seen = [np.flatnonzero(one.seen) for one in objects]
-    table = Table(
+    return Table(
         {
             "track": np.arange(1, len(objects) + 1, dtype=np.int32),
             "frames": np.array([len(frames) for frames in seen], np.int32),
-            "events": np.array([np.count_nonzero(pairs == k + 1) for k in range(len(objects))], np.int32),
+            "events": np.zeros(len(objects), np.int32),
             "first": np.array([frames[np.argmin(t[frames])] + 1 for frames in seen], np.int32),
             "last": np.array([frames[np.argmax(t[frames])] + 1 for frames in seen], np.int32),
             "y": positions[:, 0, 0] * u.pix,
@@ -441,7 +436,6 @@ def _describe(detector, outliers, numbers, psf, t, objects):
             "peak_significance": np.array([one.strength for one in objects], float),
         }
     )
-    return MovingObjects(table, positions, index, track, flags, light)
 
 
 def _footprints(detector, objects, shape):
@@ -546,10 +540,10 @@ def _hits(settings, again, box, own, light, error, rejected):
             # beside a strong one a weaker one counts, as for every other pixel
             strong = sign * strength
             strongest = ndimage.maximum_filter(
-                np.minimum(strong, _CAP * limit), footprint=beside, mode="constant", cval=0.0
+                np.minimum(strong, CAP * limit), footprint=beside, mode="constant", cval=0.0
             )
             found[i][part] |= strong > limit
-            found[i][part] |= (strong > limit / 2) & (strong + strongest > _JOINT * limit)
+            found[i][part] |= (strong > limit / 2) & (strong + strongest > JOINT * limit)
     return np.nonzero(found & own)
 
 

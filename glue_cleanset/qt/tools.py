@@ -438,7 +438,8 @@ class ShowKindTool(_EventTool):
 
 
 class _ObjectTool(_TableTool):
-    """A tool that overrules the cleaning of the moving object of the current row."""
+    """A tool that overrules the cleaning of the moving object of the current row by ``overrule(session, attached,
+    track)``."""
 
     def needed(self):
         return self.attached is not None and self.attached.tracks is not None
@@ -465,12 +466,8 @@ class _ObjectTool(_TableTool):
 
     def overrule_object(self):
         """Overrule the object of the current row."""
-        command = self.overrule(self.viewer.session, self.attached, self.track())
+        command = type(self).overrule(self.viewer.session, self.attached, self.track())
         self.viewer.set_status(f"{command.label}; Edit > Undo takes it back")
-
-    def overrule(self, session, attached, track):
-        """Overrule one object."""
-        raise NotImplementedError
 
     def offer(self, menu):
         """Offer it where the row belongs to an object."""
@@ -491,9 +488,7 @@ class KeepObjectTool(_ObjectTool):
     icon = icon_path("keep_object")
     action_text = "Keep this object"
     tool_tip = "Keep: the moving object of this row gets its original values back in all frames, and stays an event"
-
-    def overrule(self, session, attached, track):
-        return keep_object(session, attached, track)
+    overrule = staticmethod(keep_object)
 
 
 class RepairObjectTool(_ObjectTool):
@@ -503,9 +498,7 @@ class RepairObjectTool(_ObjectTool):
     icon = icon_path("repair_object")
     action_text = "Repair this object"
     tool_tip = "Repair: the pixels of the moving object of this row are repaired in all frames"
-
-    def overrule(self, session, attached, track):
-        return repair_object(session, attached, track)
+    overrule = staticmethod(repair_object)
 
 
 IMAGE_TOOLS = (BlinkTool, OverlapTool, KindsTool, TracksTool, RestoreTool, RejectTool)

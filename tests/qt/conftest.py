@@ -96,9 +96,9 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
     from scipy import ndimage
 
     from glue_cleanset.core.clean import CleanCancelled, CleanResult
-    from glue_cleanset.core.kinds import no_tracks
     from glue_cleanset.core.noise import NoiseModel
     from glue_cleanset.core.settings import KINDS
+    from glue_cleanset.core.tracks import track_table
 
     frames = np.asarray(image_set.frames)
     n = len(frames)
@@ -169,7 +169,7 @@ def _quick_clean(image_set, settings, *, gain=None, readnoise=None, progress=Non
         event_pixels=flat,
         event_numbers=labels.reshape(-1)[flat],
         kind_map=rejected.any(axis=0).astype(np.uint8),
-        tracks=no_tracks(),
+        tracks=track_table([], np.zeros((0, 1, 2)), np.zeros(1), None),
         track_positions=np.zeros((0, n, 2)),
     )
 

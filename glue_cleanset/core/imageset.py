@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .ondemand import ComputedFrames, FramesOnDemand
+
 __all__ = ["LARGEST", "ImageSet"]
 
 # what is beyond is a fill value and no light; its square would not fit into float32
@@ -20,7 +22,8 @@ class ImageSet:
     Parameters
     ----------
     frames : array-like, (N, ny, nx)
-        Any real dtype and byte order [ADU]. An array is kept as it is, never copied, never modified; a
+        Any real dtype and byte order [ADU]. An array is kept as it is, never copied, never modified; so are frames
+        that are read on demand (`glue_cleanset.core.ondemand.FramesOnDemand`, dask arrays). A
         sequence of 2-D frames is stacked. What masked arrays and CCDData mask is masked.
     mask : array-like, (N, ny, nx) or (ny, nx), optional
         Nonzero or True = ignore this pixel. NaN and infinite values are ignored
@@ -123,6 +126,11 @@ class ImageSet:
         good = np.abs(self.frames[where]) < LARGEST
         return good if self.mask is None else good & ~self.mask[where]
 
+    @property
+    def on_demand(self):
+        """Whether the frames are read when they are asked for."""
+        return isinstance(self.frames, FramesOnDemand)
+
     def _check_content(self):
         for i, frame in enumerate(self.frames):
             fault = content_fault(frame, None if self.mask is None else self.mask[i])
@@ -132,14 +140,15 @@ class ImageSet:
 
 def content_fault(frame, mask=None):
     """What keeps a frame (ny, nx) from being compared, in words that follow its name; empty where nothing does."""
-    step = max(1, frame.size // 4096)
+    apart = max(1, len(frame) // 4)
     values = np.empty(0)
-    # a sample settles nearly every frame; only a doubtful one is read whole
-    for part in (slice(None, None, step), slice(None)):
-        values = frame.reshape(-1)[part]
+    # a few rows settle nearly every frame; only a doubtful one is read whole
+    some = slice(apart // 2, None, apart), slice(None, None, max(1, frame.shape[1] // 1024))
+    for part in (some, ...):
+        values = frame[part]
         good = np.abs(values) < LARGEST
         if mask is not None:
-            good &= ~mask.reshape(-1)[part]
+            good &= ~mask[part]
         values = values[good]
         if values.size and values.min() != values.max():
             return ""
@@ -195,7 +204,9 @@ def as_shifts(shifts, n):
 
 
 def _as_cube(frames):
-    if not isinstance(frames, np.ndarray):
+    if hasattr(frames, "compute"):  # a dask array
+        frames = ComputedFrames(frames)
+    if not isinstance(frames, (np.ndarray, FramesOnDemand)):
         parts = [np.asarray(f) for f in frames] if isinstance(frames, (list, tuple)) else None
         if parts:
             for i, part in enumerate(parts[1:], start=2):
@@ -206,7 +217,7 @@ def _as_cube(frames):
                     )
         frames = parts if parts is not None else frames
     # what a masked array masks is looked at by _own_mask
-    frames = np.asarray(frames)
+    frames = frames if isinstance(frames, FramesOnDemand) else np.asarray(frames)
     if frames.dtype.kind not in "iufb":
         raise TypeError(f"frames hold {frames.dtype} values; give real numbers")
     if frames.dtype.kind == "b":

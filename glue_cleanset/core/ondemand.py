@@ -1,0 +1,122 @@
+"""Frames that are read when they are asked for, a part at a time: sets that do not fit in memory."""
+
+import numpy as np
+
+__all__ = ["ComputedFrames", "FramesOnDemand"]
+
+
+class FramesOnDemand:
+    """N frames that look like an array (N, ny, nx) and of which only what is asked for is in memory.
+
+    A subclass reads one frame, or some of its rows. Where an array can be given as frames, so can these; none of their
+    values is ever changed.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        N, ny, nx.
+    dtype : dtype
+        Of the values.
+    """
+
+    ndim = 3
+
+    def __init__(self, shape, dtype):
+        self.shape, self.dtype = tuple(int(length) for length in shape), np.dtype(dtype)
+
+    def frame(self, i):
+        """Frame `i`, (ny, nx), whole; an array that reads its own part from a file, as np.memmap does, is welcome."""
+        raise NotImplementedError
+
+    def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
+        return self.frame(i)[first:last]
+
+    @property
+    def size(self):
+        """How many values there are."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self):
+        """What they would take in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self.frame(i) for i in range(len(self)))
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("frames that are read on demand cannot be given as an array without a copy")
+        values = self[:]
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __getitem__(self, key):
+        """As of an array: integers, slices and integer arrays; always a copy, native byte order."""
+        key = key if isinstance(key, tuple) else (key,)
+        if any(k is Ellipsis for k in key):
+            place = next(place for place, k in enumerate(key) if k is Ellipsis)
+            key = key[:place] + (slice(None),) * (4 - len(key)) + key[place + 1 :]
+        if len(key) > 3:
+            raise IndexError(f"{len(key)} indices are given; frames have 3 axes")
+        frame, y, x = key + (slice(None),) * (3 - len(key))
+        if isinstance(frame, (int, np.integer)):
+            return self._part(range(len(self))[frame], y, x)
+        if isinstance(frame, slice):
+            numbers = range(len(self))[frame]
+        elif _is_slice(y) and _is_slice(x):
+            numbers = np.arange(len(self))[frame].tolist()
+        else:
+            return self._points(*np.broadcast_arrays(frame, y, x))
+        first = self._part(numbers[0], y, x) if len(numbers) else np.empty(self._empty(y, x), self.dtype)
+        values = np.empty((len(numbers), *first.shape), self.dtype)
+        for k, i in enumerate(numbers):
+            values[k] = self._part(i, y, x) if k else first
+        return values
+
+    def _part(self, i, y, x):
+        if isinstance(y, slice):
+            first, last, step = y.indices(self.shape[1])
+            if step == 1:
+                # (a column of it is a view of all of them)
+                return np.array(self.rows(i, first, max(first, last))[:, x], self.dtype)
+        return np.array(self.frame(i)[y, x], self.dtype)
+
+    def _points(self, frame, y, x):
+        values = np.empty(frame.shape, self.dtype)
+        frame = frame % len(self)
+        order = np.argsort(frame, axis=None, kind="stable")
+        numbers, begin = np.unique(frame.reshape(-1)[order], return_index=True)
+        for i, here in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
+            values.reshape(-1)[here] = self.frame(i)[y.reshape(-1)[here], x.reshape(-1)[here]]
+        return values
+
+    def _empty(self, y, x):
+        """Shape of a part of one frame."""
+        return np.broadcast_to(np.zeros((), bool), self.shape[1:])[y, x].shape
+
+
+class ComputedFrames(FramesOnDemand):
+    """Frames of a dask array, of which only what is asked for is computed.
+
+    Parameters
+    ----------
+    array : dask.array.Array, (N, ny, nx)
+    """
+
+    def __init__(self, array):
+        super().__init__(array.shape, array.dtype.newbyteorder("="))
+        self._array = array
+
+    def frame(self, i):
+        return np.asarray(self._array[i])
+
+    def rows(self, i, first, last):
+        return np.asarray(self._array[i, first:last])
+
+
+def _is_slice(key):
+    return isinstance(key, (slice, int, np.integer))

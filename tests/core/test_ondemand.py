@@ -1,0 +1,81 @@
+"""Frames that are read on demand stand for an array, and give the results it gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glue_cleanset.core.imageset import ImageSet
+from glue_cleanset.core.ondemand import FramesOnDemand
+
+
+class Counted(FramesOnDemand):
+    """An array read a frame, or some rows of it, at a time."""
+
+    def __init__(self, array):
+        super().__init__(array.shape, array.dtype.newbyteorder("="))
+        self.array, self.pixels = array, 0
+
+    def frame(self, i):
+        self.pixels += self.array[i].size
+        return self.array[i]
+
+    def rows(self, i, first, last):
+        self.pixels += self.array[i, first:last].size
+        return self.array[i, first:last]
+
+
+CUBE = np.random.default_rng(1).normal(100, 9, (5, 23, 17)).astype(">f4")
+SLICES = st.slices(25)
+ONE = st.integers(-5, 4)
+
+
+@given(frames=st.one_of(SLICES, ONE), rows=st.one_of(SLICES, st.integers(-23, 22)), columns=SLICES)
+def test_a_part_is_that_of_the_array(frames, rows, columns):
+    part = Counted(CUBE)[frames, rows, columns]
+    expected = CUBE[frames, rows, columns]
+    assert part.shape == expected.shape
+    assert part.dtype == np.float32
+    assert part.dtype.isnative
+    np.testing.assert_array_equal(part, expected)
+
+
+def test_points_and_chosen_frames_are_those_of_the_array():
+    rng = np.random.default_rng(2)
+    frame, y, x = (rng.integers(-n, n, (4, 30)) for n in CUBE.shape)
+    frames = Counted(CUBE)
+    np.testing.assert_array_equal(frames[frame, y, x], CUBE[frame, y, x])
+    np.testing.assert_array_equal(frames[:, y, x], CUBE[:, y, x])
+    np.testing.assert_array_equal(frames[2, y, x], CUBE[2, y, x])
+    some = np.array([3, 0])
+    np.testing.assert_array_equal(frames[some, 2:9, ::3], CUBE[some, 2:9, ::3])
+    np.testing.assert_array_equal(frames[..., 4], CUBE[..., 4])
+    np.testing.assert_array_equal(np.asarray(frames), CUBE)
+
+
+def test_rows_are_read_without_the_rest():
+    frames = Counted(CUBE)
+    frames[:, 4:9, 2:5]
+    assert frames.pixels == 5 * 5 * 17
+
+
+def test_a_set_keeps_them_as_they_are():
+    frames = Counted(CUBE)
+    image_set = ImageSet(frames)
+    assert image_set.frames is frames
+    assert image_set.on_demand
+    assert not ImageSet(CUBE).on_demand
+    np.testing.assert_array_equal(image_set.read(slice(3, 9)), ImageSet(CUBE).read(slice(3, 9)))
+
+
+def test_too_many_indices_are_told():
+    with pytest.raises(IndexError, match="3 axes"):
+        Counted(CUBE)[0, 0, 0, 0]
+
+
+def test_a_dask_array_is_read_on_demand():
+    array = pytest.importorskip("dask.array")
+    cube = array.from_array(CUBE, chunks=(2, 10, 17))
+    image_set = ImageSet(cube)
+    assert image_set.on_demand
+    np.testing.assert_array_equal(image_set.frames[1:4, 5:12], CUBE[1:4, 5:12])

@@ -224,15 +224,15 @@ def clean_image_set(
         report(0.9)
         cleaned = copy.result()
     if settings.repair != "none":
-        rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        cleaned.reshape(-1)[rejected.index] = repaired_values(
-            image_set, rejected, normalization, settings, light_of_kept(told.light, outliers)
+        cleaned.reshape(-1)[outliers.rejected] = repaired_values(
+            image_set, outliers, ~outliers.kept, normalization, settings, light_of_kept(told.light, outliers)
         )
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
         cleaned=cleaned,
+        rejected=outliers.flags(),
         **outliers.images(),
         events=events,
         summary=summary,

@@ -297,10 +297,12 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
 def _any_frame(flags, y, some):
     """Where is any frame flagged in this row?"""
     some[:] = False
+    # (bytes, as a loop over bool is not vectorised)
+    any_frame = some.view(np.uint8)
     for i in range(len(flags)):
-        line = flags[i, y]
-        for x in range(len(some)):
-            some[x] |= line[x]
+        line = flags[i, y].view(np.uint8)
+        for x in range(len(any_frame)):
+            any_frame[x] |= line[x]
 
 
 @jit

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import special
 
+from .threads import in_threads
+
 # how far the good neighbours of a pixel may lie
 REACH = 10
 
@@ -17,7 +19,13 @@ def copied_dtype(image_set):
 
 def copy_frames(image_set):
     """The frames, to be repaired: (N, ny, nx)."""
-    return image_set.frames.astype(copied_dtype(image_set), order="C")
+    frames = np.empty(image_set.shape, copied_dtype(image_set))
+
+    def copy(i):
+        frames[i] = image_set.frames[i]
+
+    in_threads(copy, [(i,) for i in range(len(frames))])
+    return frames
 
 
 def repaired_values(image_set, outliers, which, normalization, settings, light=None):

@@ -64,26 +64,25 @@ class FramesOnDemand:
             raise IndexError(f"{len(key)} indices are given; frames have 3 axes")
         frame, y, x = key + (slice(None),) * (3 - len(key))
         if isinstance(frame, (int, np.integer)):
-            return self._part(range(len(self))[frame], y, x)
+            return np.array(self.part(range(len(self))[frame], y, x), self.dtype)
         if isinstance(frame, slice):
             numbers = range(len(self))[frame]
         elif _is_slice(y) and _is_slice(x):
             numbers = np.arange(len(self))[frame].tolist()
         else:
             return self._points(*np.broadcast_arrays(frame, y, x))
-        first = self._part(numbers[0], y, x) if len(numbers) else np.empty(self._empty(y, x), self.dtype)
-        values = np.empty((len(numbers), *first.shape), self.dtype)
+        values = np.empty((len(numbers), *self._empty(y, x)), self.dtype)
         for k, i in enumerate(numbers):
-            values[k] = self._part(i, y, x) if k else first
+            values[k] = self.part(i, y, x)
         return values
 
-    def _part(self, i, y, x):
+    def part(self, i, y, x):
+        """Frame `i` at ``[y, x]``."""
         if isinstance(y, slice):
             first, last, step = y.indices(self.shape[1])
             if step == 1:
-                # (a column of it is a view of all of them)
-                return np.array(self.rows(i, first, max(first, last))[:, x], self.dtype)
-        return np.array(self.frame(i)[y, x], self.dtype)
+                return self.rows(i, first, max(first, last))[:, x]
+        return self.frame(i)[y, x]
 
     def _points(self, frame, y, x):
         values = np.empty(frame.shape, self.dtype)

@@ -438,7 +438,7 @@ def _move(image_set, reference, places, by, whole_pixels, report):
     dq = getattr(image_set, "dq", None)
     frames = np.empty(image_set.shape, image_set.work_dtype)
     mask = None if image_set.mask is None else np.zeros(image_set.shape, bool)
-    flags = None if dq is None else np.zeros_like(dq)
+    flags = None if dq is None else np.zeros(dq.shape, dq.dtype)
     common = np.ones(image_set.shape[1:], bool)
     shifts = np.zeros((n, 2))
     table = Table(meta={"by": by, "reference": reference, "method": "whole pixels" if whole_pixels else "cubic spline"})

@@ -26,7 +26,7 @@ class ImageSet:
         that are read on demand (`glue_cleanset.core.ondemand.FramesOnDemand`, dask arrays). A
         sequence of 2-D frames is stacked. What masked arrays and CCDData mask is masked.
     mask : array-like, (N, ny, nx) or (ny, nx), optional
-        Nonzero or True = ignore this pixel. NaN and infinite values are ignored
+        Nonzero or True = ignore this pixel; one of bool may be read on demand. NaN and infinite values are ignored
         without it; fill values (beyond 1e16) are never part of a reference.
     gain, readnoise, exptime : float or N floats, optional
         Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
@@ -119,7 +119,7 @@ class ImageSet:
         return rest
 
     def hide(self, ignored):
-        """The same set with more pixels masked, (N, ny, nx) bool, whatever is left."""
+        """The same set with more pixels masked, (N, ny, nx) bool or such on demand, whatever is left."""
         rest = copy(self)
         object.__setattr__(rest, "mask", ignored if self.mask is None else either(self.mask, ignored))
         return rest
@@ -257,7 +257,10 @@ def _own_mask(frames, shape):
 
 
 def as_mask(name, mask, shape):
-    """`mask` as (N, ny, nx) bool, nonzero = True; a view where it can be. `name` is what a person calls it."""
+    """`mask` as (N, ny, nx) bool, nonzero = True; a view where it can be, as it is where it is read on demand.
+
+    `name` is what a person calls it.
+    """
     if isinstance(mask, FramesOnDemand) and mask.dtype == bool and mask.shape == shape:
         return mask
     mask = np.asarray(mask)

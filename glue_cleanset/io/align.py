@@ -369,8 +369,8 @@ def _spline_resampler(to_frame):
 
 def _interpolated(image_set, i, place, dq):
     """(values, mask, flags) of frame `i` on the grid."""
-    values = image_set.frames[i].astype(image_set.work_dtype)
-    bad = ~image_set.usable(i)
+    values = image_set.read(frames=slice(i, i + 1))[0]
+    bad = np.isnan(values)
     bits = _bits(dq)
     planes = [values, *(flagged for _, flagged in bits)]
     if bad.any():

@@ -303,7 +303,7 @@ class FitsFrames(FramesOnDemand):
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
-        image = self.images[i]
+        image, last = self.images[i], min(last, self.shape[1])
         if image is None:
             return np.zeros((last - first, self.shape[2]), self.dtype)
         values, blank = _read(image, first, last)
@@ -333,7 +333,7 @@ class FitsMasks(FramesOnDemand):
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
-        image, mask = self.images[i], self.masks[i]
+        image, mask, last = self.images[i], self.masks[i], min(last, self.shape[1])
         bad = np.zeros((last - first, self.shape[2]), bool) if mask is None else _read(mask, first, last)[0] != 0
         blank = None if image.blank is None else _read(image, first, last)[1]
         return bad if blank is None else bad | blank

@@ -95,15 +95,8 @@ def find_image(path, hdus, i, plane, label):
     Returns
     -------
     StoredImage
-
-    Raises
-    ------
-    ValueError
-        Where the HDU is one of random groups.
     """
     hdu = hdus[i]
-    if isinstance(hdu, fits.GroupsHDU):
-        raise ValueError(f"{label} holds random groups, no image")
     header, info = hdu.header, hdu.fileinfo()
     dtype, stored = _dtypes(header)
     ny, nx = hdu.shape[-2:]
@@ -217,7 +210,7 @@ class FitsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
             if self._hdus is None:
-                opened = fits.open(self._path, mode="readonly", memmap=False, do_not_scale_image_data=True)
+                opened = fits.open(self._path, mode="readonly", do_not_scale_image_data=True)
                 self._hdus = self._closing.enter_context(opened)
             if first == last:
                 return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))

@@ -117,9 +117,11 @@ class ComputedFrames(FramesOnDemand):
         self._array = array
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return np.asarray(self._array[i])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         return np.asarray(self._array[i, first:last])
 
 
@@ -131,9 +133,11 @@ class _Either(FramesOnDemand):
         self._masks = masks
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         one, other = (mask[i, first:last] for mask in self._masks)
         return one | other
 

@@ -293,9 +293,11 @@ class FitsFrames(FramesOnDemand):
         super().__init__((len(self.images), *some[0].shape[-2:]), dtype)
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         image, last = self.images[i], min(last, self.shape[1])
         if image is None:
             return np.zeros((last - first, self.shape[2]), self.dtype)
@@ -323,9 +325,11 @@ class FitsMasks(FramesOnDemand):
         super().__init__((len(self.images), *self.images[0].shape[-2:]), bool)
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         image, mask, last = self.images[i], self.masks[i], min(last, self.shape[1])
         bad = np.zeros((last - first, self.shape[2]), bool) if mask is None else _read(mask, first, last)[0] != 0
         blank = None if image.blank is None else _read(image, first, last)[1]

@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "find_image"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -151,7 +151,7 @@ class FitsFile:
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
         self._path = image.path
-        self._stream = self._hdus = None
+        self._streams, self._hdus = {}, None
         self._closing = ExitStack()
 
     def __enter__(self):
@@ -191,16 +191,16 @@ class FitsFile:
         return _decode(image, stored)
 
     def _bytes(self, image, first, last):
-        if self._stream is None:
-            if image.gzipped:
-                self._stream = self._closing.enter_context(GzipFile(self._path))
-            else:
-                self._stream = self._closing.enter_context(FileIO(self._path))
+        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
+        turn = image.hdu if len(image.shape) > 2 else None
+        if turn not in self._streams:
+            self._streams[turn] = self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self._path))
+        stream = self._streams[turn]
         stored = np.empty((last - first, image.shape[-1]), image.stored)
         rest = memoryview(stored.reshape(-1).view(np.uint8))
-        self._stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
+        stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
         while len(rest):
-            count = self._stream.readinto(rest)
+            count = stream.readinto(rest)
             if not count:
                 raise EOFError(f"{len(rest)} bytes are missing")
             rest = rest[count:]
@@ -265,10 +265,11 @@ def _read(image, first, last):
 class FitsFrames(FramesOnDemand):
     """Frames of FITS files, of which only the rows that are asked for are read.
 
-    From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles, their
-    tiles; where the tiles have all rows, and where all rows are asked for, the frame. From one
-    that is gzipped, all of it up to the end of the frame, each time: unpack it before. The two frames of compressed
-    files that were used last are kept. Several threads may read; of compressed files one at a time.
+    From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles (.fz)
+    the tiles of these rows; the frame where a tile has all its rows. From one that is gzipped all of it, up to the end
+    of the frame, each time: going through a set in blocks of rows it is better to unpack such files before. The two
+    frames of compressed files that were used last are kept, whole, for all sets together. Several threads may read;
+    of compressed files one at a time.
 
     Parameters
     ----------

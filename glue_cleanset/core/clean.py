@@ -29,6 +29,7 @@ __all__ = [
     "CleanCancelled",
     "CleanResult",
     "Judged",
+    "checked_set",
     "clean_image_set",
     "judge_image_set",
     "learn_model",
@@ -198,7 +199,7 @@ def clean_image_set(
     CleanCancelled
         Where `progress` returned False.
     """
-    image_set = _checked_set(frames, settings, mask, gain, readnoise, exptime, protect, reject)
+    image_set = checked_set(frames, settings, mask, gain, readnoise, exptime, protect, reject)
     # the first stages leave a core to the copy
     with ThreadPoolExecutor(1) as pool:
         copy = pool.submit(copy_frames, image_set)
@@ -206,18 +207,14 @@ def clean_image_set(
         if image_set.on_demand or copied_dtype(image_set) == image_set.work_dtype != image_set.frames.dtype:
             # what the copy has read and converted need not be read again
             source = image_set.with_frames(copy.result())
-        judged = judge_image_set(source, settings, progress=progress)
+        judged = judge_image_set(source, settings, protect=protect, reject=reject, progress=progress)
         cleaned = copy.result()
     cleaned.reshape(-1)[judged.index] = judged.values
-    result = replace(judged.result, cleaned=cleaned, rejected=judged.flags())
-    if protect is not None or reject is not None:
-        result = apply(result, plan(result, image_set, restore=protect, reject=reject), cleaned)
-        result = replace(result, warnings=_warnings(result.summary, result.noise, result.model.normalization.alone))
-    return result
+    return replace(judged.result, cleaned=cleaned, rejected=judged.flags())
 
 
-def _checked_set(frames, settings, mask, gain, readnoise, exptime, protect, reject):
-    """The set to be cleaned, with what is given; raises where something is wrong with any of it."""
+def checked_set(frames, settings, mask=None, gain=None, readnoise=None, exptime=None, protect=None, reject=None):
+    """The set to be cleaned, with what is given; parameters and errors as those of `clean_image_set`."""
     if not isinstance(settings, CleanSettings):
         raise TypeError(f"settings is {settings!r}; give a CleanSettings")
     given = {"mask": mask, "gain": gain, "readnoise": readnoise, "exptime": exptime}
@@ -246,7 +243,7 @@ class Judged:
         Flat index into (N, ny, nx) of the pixels that are rejected, ascending.
     index : ndarray, (R,), int64
         Of the pixels whose value changes, ascending.
-    values : ndarray, (R,), or float
+    values : ndarray, (R,)
         What they have from then on [ADU].
     """
 
@@ -262,14 +259,14 @@ class Judged:
         return flags
 
 
-def judge_image_set(image_set, settings=CleanSettings(), *, progress=None, work=None):
+def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject=None, progress=None, work=None):
     """Find what is wrong with a set, and what should stand there; repairs nothing.
 
     Parameters
     ----------
     image_set : ImageSet
     settings : CleanSettings
-    progress : callable, optional
+    protect, reject, progress
         As for `clean_image_set`.
     work : Work, optional
         Where, and in which pieces, the work is done.
@@ -293,8 +290,7 @@ def judge_image_set(image_set, settings=CleanSettings(), *, progress=None, work=
     report(0.95)
     index, values = np.zeros(0, np.int64), np.zeros(0)
     if settings.repair != "none":
-        index = outliers.rejected
-        light = light_of_kept(told.light, outliers)
+        index, light = outliers.rejected, light_of_kept(told.light, outliers)
         values = repaired_values(image_set, outliers, ~outliers.kept, normalization, settings, light)
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
@@ -321,8 +317,18 @@ def judge_image_set(image_set, settings=CleanSettings(), *, progress=None, work=
         light=told.light,
         pattern=told.pattern,
     )
+    rejected = outliers.rejected
+    values = np.broadcast_to(np.asarray(values, copied_dtype(image_set)), index.shape)
+    if protect is not None or reject is not None:
+        change = plan(result, image_set, restore=protect, reject=reject)
+        result, rejected = apply(result, change), change.outliers.rejected
+        result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))
+        others = ~np.isin(index, change.index, assume_unique=True)
+        index, values = np.append(index[others], change.index), np.append(values[others], change.values)
+        order = np.argsort(index, kind="stable")
+        index, values = index[order], values[order]
     report(1.0)
-    return Judged(result, outliers.rejected, index, values)
+    return Judged(result, rejected, index, values)
 
 
 def learn_model(image_set, settings=CleanSettings(), gain=None, readnoise=None, progress=None):

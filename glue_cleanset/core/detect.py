@@ -443,9 +443,7 @@ class _Rows:
 
     def blocks(self):
         """(first, last + 1) rows of each piece of work."""
-        n, ny, nx = self.image_set.shape
-        size = int(np.clip(self.work.block_bytes // (n * nx * self.dtype.itemsize), 4, ny))
-        return [(y, min(y + size, ny)) for y in range(0, ny, size)]
+        return self.work.blocks(self.image_set.shape, self.dtype)
 
     def span(self, y0, y1, rim=0):
         """The rows that `read` gives: (first, last + 1)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .ondemand import ComputedFrames, FramesOnDemand, either
+from .threads import in_threads
 
 __all__ = ["LARGEST", "ImageSet"]
 
@@ -100,6 +101,24 @@ class ImageSet:
         if self.mask is not None:
             part[self.mask[frames, rows, columns]] = np.nan
         return part
+
+    def boxes(self, where):
+        """Parts of all frames as `read` gives them, (N, h, w) each; `where`: (rows, columns), slices, of each.
+
+        Every frame is read once.
+        """
+        boxes = [np.empty((len(self), *np.empty(self.shape[1:], bool)[box].shape), self.work_dtype) for box in where]
+        height = sum(box.shape[1] for box in boxes)
+
+        def read(i):
+            one = slice(i, i + 1)
+            # many of them are cut out of the whole frame
+            whole = self.read(frames=one)[0] if self.on_demand and 4 * height > self.shape[1] else None
+            for values, box in zip(boxes, where, strict=True):
+                values[i] = self.read(*box, one)[0] if whole is None else whole[box]
+
+        in_threads(read, [(i,) for i in range(len(self))])
+        return boxes
 
     def part(self, rows, columns):
         """The same set with some of its rows and columns only, slices; a view, whatever it holds."""

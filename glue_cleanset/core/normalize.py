@@ -208,10 +208,8 @@ def _read_patches(image_set, reference, step):
     grid = np.stack(np.meshgrid(*[(np.arange(side) + 0.5) * length / side for length in shape]), -1).reshape(-1, 2)
     corners = np.concatenate([bright, grid.astype(int)]) - size // 2
     corners = np.unique(np.clip(corners, 0, np.subtract(shape, size)), axis=0)
-    patches = np.empty((n, len(corners), *size), image_set.work_dtype)
-    for k, (y, x) in enumerate(corners.tolist()):
-        patches[:, k] = image_set.read(slice(y, y + size[0]), slice(x, x + size[1]))
-    return patches, (corners + (size - 1) / 2 - (np.array(shape) - 1) / 2) / shape
+    boxes = image_set.boxes([(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in corners.tolist()])
+    return np.stack(boxes, axis=1), (corners + (size - 1) / 2 - (np.array(shape) - 1) / 2) / shape
 
 
 def _peaks(image, reach):

@@ -29,7 +29,8 @@ _LIVELY = 0.25  # its scatter, as a share of its light in the median
 _RATES = 0.45, 60.0  # [pixels per step]
 _SPREAD = 0.35  # error of a place [pixels]
 _GAP = 3  # frames from the first to the second point of a line, at most
-_MOST_RESTLESS = 600  # places of a set, shared among the pieces it is looked at in
+_MOST_RESTLESS = 600  # places of a set
+_BOXES = 20_000  # of single frames that are looked at together
 _LINES = 50_000  # at most
 _CHANCE = 0.003  # lines that chance may give, of a set
 _CHANCE_FIRST = 100.0  # the same of those that are looked at in the other frames before they count
@@ -186,13 +187,15 @@ def _find_points(detector, outliers, events, numbers, psf):
     places = kernels.restless_places(inflation, median, 0, ny, model.sky, rows.exact, restless, _LIVELY, 2)
     worst = np.argsort(-inflation[tuple(places)], kind="stable")
 
-    def look_below(y, x):
+    def look_below(z, variance, corner):
         points = np.empty((6, 3 * n))
-        z, variance, corner = _box(detector, y, x, 4 + 2 * half)
         count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
         found.append(points[:, :count])
 
-    in_threads(look_below, places.T[worst[:_MOST_RESTLESS]].tolist())
+    places = places.T[worst[:_MOST_RESTLESS]].tolist()
+    step = max(1, _BOXES // n)
+    for first in range(0, len(places), step):
+        in_threads(look_below, _boxes(detector, places[first : first + step], 4 + 2 * half))
     # what moved while the shutter was open: its peak as if it had stood still
     streaks = np.zeros((6, 50 * n))
     width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
@@ -204,16 +207,21 @@ def _find_points(detector, outliers, events, numbers, psf):
     return _without_twins(points, psf)
 
 
-def _box(detector, y, x, reach):
-    """z of a small box around a pixel, (N, h, w), the variance of a pixel of each frame, and the corner."""
-    ny, nx = detector.rows.image_set.shape[1:]
-    y0, y1 = max(y - reach, 0), min(y + reach + 1, ny)
-    x0, x1 = max(x - reach, 0), min(x + reach + 1, nx)
+def _boxes(detector, places, reach):
+    """Of small boxes around some pixels (y, x): z, (N, h, w), the variance of a pixel of each frame, and the corner."""
+    shape = detector.rows.image_set.shape[1:]
     scale, origin, gy, gx, a, b, _, least = (values[:, None, None] for values in detector.rows.exact)
-    z = detector.rows.image_set.read(slice(y0, y1), slice(x0, x1)).astype(float)
-    z = (z - (origin + gy * np.arange(y0, y1)[:, None] + gx * np.arange(x0, x1))) / scale
-    level = float(detector.surroundings[0][y, x])
-    return z, np.maximum(a + b * level, least)[:, 0, 0], (y0, x0)
+    where = [
+        tuple(slice(max(at - reach, 0), min(at + reach + 1, length)) for at, length in zip(place, shape, strict=True))
+        for place in places
+    ]
+    found = []
+    for (y, x), (rows, columns), z in zip(places, where, detector.rows.image_set.boxes(where), strict=True):
+        sky = origin + gy * np.arange(rows.start, rows.stop)[:, None] + gx * np.arange(columns.start, columns.stop)
+        level = float(detector.surroundings[0][y, x])
+        variance = np.maximum(a + b * level, least)[:, 0, 0]
+        found.append(((z.astype(float) - sky) / scale, variance, (rows.start, columns.start)))
+    return found
 
 
 def _without_twins(points, psf):

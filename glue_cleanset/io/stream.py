@@ -243,20 +243,39 @@ class SavedFrames(FramesOnDemand):
         super().__init__((len(self.paths), *first.shape), first.dtype)
 
     def frame(self, i):
-        """Frame `i`, mapped."""
-        return np.memmap(self.paths[i], self.dtype, "r", self._offset, self.shape[1:])
+        """Frame `i`, whole."""
+        return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
-        ny, nx = self.shape[1:]
-        last = min(last, ny)
+        nx = self.shape[2]
         offset = self._offset + first * nx * self.dtype.itemsize
-        return np.fromfile(self.paths[i], self.dtype, (last - first) * nx, offset=offset).reshape(-1, nx)
+        count = (min(last, self.shape[1]) - first) * nx
+        return np.fromfile(self.paths[i], self.dtype, count, offset=offset).reshape(-1, nx)
 
     def part(self, i, y, x):
         """Frame `i` at ``[y, x]``."""
-        whole = isinstance(x, slice) and x == slice(None)
-        return super().part(i, y, x) if whole else self.frame(i)[y, x]
+        lines, columns = np.arange(self.shape[1])[y], np.arange(self.shape[2])[x]
+        if not lines.size or not columns.size:
+            return self.frame(i)[y, x]
+        some, place = np.unique(lines, return_inverse=True)
+        first, last, left, right = some[0], some[-1] + 1, columns.min(), columns.max() + 1
+        size = self.dtype.itemsize
+        # where most of the bytes between are wanted one read is faster than many
+        if 8 * some.size * (right - left) > (last - first) * self.shape[2]:
+            values = self.rows(i, first, last)[some - first, left:right]
+        else:
+            values = np.empty((some.size, right - left), self.dtype)
+            with open(self.paths[i], "rb", buffering=0) as file:
+                for line, into in zip(some.tolist(), values, strict=True):
+                    file.seek(self._offset + (line * self.shape[2] + int(left)) * size)
+                    file.readinto(into)
+        place, columns = place.reshape(lines.shape), columns - left
+        if lines.ndim and columns.ndim and isinstance(y, slice) and isinstance(x, slice):
+            return values[np.ix_(place, columns)]
+        if isinstance(y, slice):
+            return values[place][:, columns]
+        return values[place][..., columns] if isinstance(x, slice) else values[place, columns]
 
 
 class _Run(Work):

@@ -64,8 +64,9 @@ def find_events(index, residual, significance, shape, group=None, whole=None, mi
             "total": total * u.adu,
             "peak": residual[peak] * u.adu,
             "peak_significance": significance[peak],
-            "polarity": np.where(residual[peak] < 0, "dark", "bright").astype("U6"),
-        }
+            "polarity": np.array(["bright", "dark"])[(residual[peak] < 0).astype(np.uint8)],
+        },
+        copy=False,
     )
     events.meta["pixel origin"] = "0: the centre of the first pixel is (0, 0)"
     return events, number

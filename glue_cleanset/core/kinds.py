@@ -146,6 +146,8 @@ def tell_kinds(detector, outliers):
     median = detector.surroundings[0]
     model = detector.model
     psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
+    # what does not fit in memory is looked at by one at a time
+    together = not image_set.on_demand
     remarks = _find_bad_frames(detector, stars)
     bad = np.array([bool(remark) for remark in remarks])
     varying, trailed = np.zeros((2, 0), int), np.zeros(0, int)
@@ -158,7 +160,9 @@ def tell_kinds(detector, outliers):
 
     if find:
         # there are few sets with a trail, and what is found without one stands
-        trails, found = at_once(lambda: find_trails(detector, outliers, psf and psf.fwhm), lambda: look(outliers))
+        trails, found = at_once(
+            lambda: find_trails(detector, outliers, psf and psf.fwhm), lambda: look(outliers), together=together
+        )
         trailed = trails.index
         whole.add("trail", trailed, trails.trail)
         if whole.index.size:

@@ -181,7 +181,7 @@ def _find_points(detector, outliers, events, numbers, psf):
         points = np.empty((6, size))
         parts = median[first:last], outliers.index, outliers.residual, ny, psf.form, half, sides, limits
         count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
-        found.append(points[:, :count])
+        found.append(points[:, :count].copy())
 
     rows.each(look)
     places = kernels.restless_places(inflation, median, 0, ny, model.sky, rows.exact, restless, _LIVELY, 2)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ondemand import ComputedFrames, FramesOnDemand
+from .ondemand import ComputedFrames, FramesOnDemand, either
 
 __all__ = ["LARGEST", "ImageSet"]
 
@@ -26,7 +26,7 @@ class ImageSet:
         that are read on demand (`glue_cleanset.core.ondemand.FramesOnDemand`, dask arrays). A
         sequence of 2-D frames is stacked. What masked arrays and CCDData mask is masked.
     mask : array-like, (N, ny, nx) or (ny, nx), optional
-        Nonzero or True = ignore this pixel. NaN and infinite values are ignored
+        Nonzero or True = ignore this pixel; one of bool may be read on demand. NaN and infinite values are ignored
         without it; fill values (beyond 1e16) are never part of a reference.
     gain, readnoise, exptime : float or N floats, optional
         Gain [e-/ADU], read noise [e- rms], exposure time [s]. None = not known.
@@ -59,12 +59,16 @@ class ImageSet:
     shifts_source: str = "given"
 
     def __post_init__(self):
+        self._check_form()
+        self._check_content()
+
+    def _check_form(self):
         frames = _as_cube(self.frames)
         n = len(frames)
         mask = None if self.mask is None else as_mask("mask", self.mask, frames.shape)
         own = _own_mask(self.frames, frames.shape)
         object.__setattr__(self, "frames", frames)
-        object.__setattr__(self, "mask", mask if own is None else own if mask is None else mask | own)
+        object.__setattr__(self, "mask", mask if own is None else own if mask is None else either(mask, own))
         for name in ("gain", "readnoise", "exptime"):
             object.__setattr__(self, name, per_frame(name, getattr(self, name), n))
         names = self.names
@@ -75,7 +79,6 @@ class ImageSet:
         object.__setattr__(self, "names", tuple(str(name) for name in names))
         object.__setattr__(self, "times", None if self.times is None else _as_times(self.times, n))
         object.__setattr__(self, "shifts", None if self.shifts is None else as_shifts(self.shifts, n))
-        self._check_content()
 
     def __len__(self):
         return len(self.frames)
@@ -116,9 +119,9 @@ class ImageSet:
         return rest
 
     def hide(self, ignored):
-        """The same set with more pixels masked, (N, ny, nx) bool, whatever is left."""
+        """The same set with more pixels masked, (N, ny, nx) bool or such on demand, whatever is left."""
         rest = copy(self)
-        object.__setattr__(rest, "mask", ignored if self.mask is None else self.mask | ignored)
+        object.__setattr__(rest, "mask", ignored if self.mask is None else either(self.mask, ignored))
         return rest
 
     def usable(self, where):
@@ -132,29 +135,34 @@ class ImageSet:
         return isinstance(self.frames, FramesOnDemand)
 
     def _check_content(self):
-        for i, frame in enumerate(self.frames):
-            fault = content_fault(frame, None if self.mask is None else self.mask[i])
+        for i, name in enumerate(self.names):
+            fault = content_fault(self.frames, self.mask, i)
             if fault:
-                raise ValueError(f"{self.names[i]} {fault}; leave it out of the set")
+                raise ValueError(f"{name} {fault}; leave it out of the set")
 
 
-def content_fault(frame, mask=None):
-    """What keeps a frame (ny, nx) from being compared, in words that follow its name; empty where nothing does."""
-    apart = max(1, len(frame) // 4)
+def content_fault(frames, mask, i):
+    """What keeps frame `i` from being compared, in words that follow its name; empty where nothing does."""
+    _, ny, nx = frames.shape
+    apart = max(1, ny // 4)
+    columns = slice(None, None, max(1, nx // 1024))
     values = np.empty(0)
     # a few rows settle nearly every frame; only a doubtful one is read whole
-    some = slice(apart // 2, None, apart), slice(None, None, max(1, frame.shape[1] // 1024))
-    for part in (some, ...):
-        values = frame[part]
-        good = np.abs(values) < LARGEST
-        if mask is not None:
-            good &= ~mask[part]
-        values = values[good]
+    for parts in ([(i, y, columns) for y in range(apart // 2, ny, apart)], [(i,)]):
+        values = np.concatenate([_good(frames, mask, part) for part in parts])
         if values.size and values.min() != values.max():
             return ""
     if not values.size:
         return "has no finite unmasked pixel"
     return f"is constant ({values[0]}) and holds no image" if values.size > 1 else ""
+
+
+def _good(frames, mask, part):
+    values = frames[part]
+    good = np.abs(values) < LARGEST
+    if mask is not None:
+        good &= ~mask[part]
+    return values[good]
 
 
 def per_frame(name, value, n):
@@ -249,7 +257,12 @@ def _own_mask(frames, shape):
 
 
 def as_mask(name, mask, shape):
-    """`mask` as (N, ny, nx) bool, nonzero = True; a view where it can be. `name` is what a person calls it."""
+    """`mask` as (N, ny, nx) bool, nonzero = True; a view where it can be, as it is where it is read on demand.
+
+    `name` is what a person calls it.
+    """
+    if isinstance(mask, FramesOnDemand) and mask.dtype == bool and mask.shape == shape:
+        return mask
     mask = np.asarray(mask)
     if mask.dtype.kind not in "biu" and not (mask.dtype.kind == "f" and np.isfinite(mask).all()):
         raise TypeError(f"{name} holds {mask.dtype} values; give bool or integers, nonzero = True")

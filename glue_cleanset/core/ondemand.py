@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["ComputedFrames", "FramesOnDemand"]
+__all__ = ["ComputedFrames", "FramesOnDemand", "either"]
 
 
 class FramesOnDemand:
@@ -83,6 +83,9 @@ class FramesOnDemand:
             if step == 1:
                 # (a column of it is a view of all of them)
                 return np.array(self.rows(i, first, max(first, last))[:, x], self.dtype)
+        elif isinstance(y, (int, np.integer)):
+            y = range(self.shape[1])[y]
+            return np.array(self.rows(i, y, y + 1)[0, x], self.dtype)
         return np.array(self.frame(i)[y, x], self.dtype)
 
     def _points(self, frame, y, x):
@@ -91,7 +94,9 @@ class FramesOnDemand:
         order = np.argsort(frame, axis=None, kind="stable")
         numbers, begin = np.unique(frame.reshape(-1)[order], return_index=True)
         for i, here in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
-            values.reshape(-1)[here] = self.frame(i)[y.reshape(-1)[here], x.reshape(-1)[here]]
+            lines = y.reshape(-1)[here] % self.shape[1]
+            first = lines.min()
+            values.reshape(-1)[here] = self.rows(i, first, lines.max() + 1)[lines - first, x.reshape(-1)[here]]
         return values
 
     def _empty(self, y, x):
@@ -116,6 +121,28 @@ class ComputedFrames(FramesOnDemand):
 
     def rows(self, i, first, last):
         return np.asarray(self._array[i, first:last])
+
+
+class _Either(FramesOnDemand):
+    """Where one of two masks is True."""
+
+    def __init__(self, masks):
+        super().__init__(masks[0].shape, bool)
+        self._masks = masks
+
+    def frame(self, i):
+        return self.rows(i, 0, self.shape[1])
+
+    def rows(self, i, first, last):
+        one, other = (mask[i, first:last] for mask in self._masks)
+        return one | other
+
+
+def either(mask, other):
+    """Where one of two masks, (N, ny, nx) bool, is True: an array, or on demand where one of them is."""
+    if isinstance(mask, FramesOnDemand) or isinstance(other, FramesOnDemand):
+        return _Either((mask, other))
+    return mask | other
 
 
 def _is_slice(key):

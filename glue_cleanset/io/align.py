@@ -369,8 +369,8 @@ def _spline_resampler(to_frame):
 
 def _interpolated(image_set, i, place, dq):
     """(values, mask, flags) of frame `i` on the grid."""
-    values = image_set.frames[i].astype(image_set.work_dtype)
-    bad = ~image_set.usable(i)
+    values = image_set.read(frames=slice(i, i + 1))[0]
+    bad = np.isnan(values)
     bits = _bits(dq)
     planes = [values, *(flagged for _, flagged in bits)]
     if bad.any():
@@ -438,7 +438,7 @@ def _move(image_set, reference, places, by, whole_pixels, report):
     dq = getattr(image_set, "dq", None)
     frames = np.empty(image_set.shape, image_set.work_dtype)
     mask = None if image_set.mask is None else np.zeros(image_set.shape, bool)
-    flags = None if dq is None else np.zeros_like(dq)
+    flags = None if dq is None else np.zeros(dq.shape, dq.dtype)
     common = np.ones(image_set.shape[1:], bool)
     shifts = np.zeros((n, 2))
     table = Table(meta={"by": by, "reference": reference, "method": "whole pixels" if whole_pixels else "cubic spline"})

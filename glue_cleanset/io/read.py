@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from zlib import error as ZlibError
 
@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet, content_fault
 from ..core.names import distinct, listed
+from .frames import FitsFile, FitsFrames, FitsMasks, StoredImage, blank_dtype, find_image
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
@@ -79,7 +80,7 @@ class FitsImageSet(ImageSet):
     facts : astropy.table.Table
         One row per frame: ``name``, ``gain`` [e-/ADU], ``readnoise`` [e-], ``exptime`` [s], ``date`` (UTC), ``filter``;
         NaN or an empty text where the header is silent.
-    dq : ndarray, (N, ny, nx), integer, or None
+    dq : ndarray or FitsFrames, (N, ny, nx), integer, or None
         The mask or data quality that the files hold. `mask` is True where it is not zero, and at BLANK.
     alignment : astropy.table.Table or None
         What `glue_cleanset.io.align` did, one row per frame: ``frame`` (1 ...), ``name``, ``dy``, ``dx`` (place now -
@@ -100,6 +101,12 @@ class FitsImageSet(ImageSet):
     facts: Table | None = None
     dq: np.ndarray | None = None
     alignment: Table | None = None
+    checked: InitVar[bool] = False  # whether it is known that each frame shows something
+
+    def __post_init__(self, checked):
+        self._check_form()
+        if not checked:
+            self._check_content()
 
     def header_noise(self):
         """Gain and read noise as the headers give them.
@@ -134,19 +141,21 @@ class _Frame:
     path: Path
     hdu: int
     plane: int | None
-    shape: tuple
-    dtype: np.dtype
     header: fits.Header
     extname: str
-    label: str
-    mask_hdu: int | None = None
+    image: StoredImage
+    mask: StoredImage | None
     name: str = ""
 
+    @property
+    def shape(self):
+        return self.image.shape[-2:]
+
     def __str__(self):
-        return self.label if self.plane is None else f"{self.label} plane {self.plane + 1}"
+        return self.image.label
 
 
-def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
+def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_demand=False):
     """Read an image set from FITS.
 
     Parameters
@@ -165,12 +174,17 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
     skip_bad : bool
         Leave out what cannot be used instead of raising: files that are empty, truncated, damaged, no FITS, or hold no
         image; frames whose shape is not that of most of them, without finite unmasked pixel, or constant.
+    on_demand : bool
+        Load no pixel: `frames`, `mask` and `dq` are read from the files when and as far as they are needed (see
+        `glue_cleanset.io.frames.FitsFrames` for what that costs), and the files must stay as they are. A few rows of
+        each frame are read to tell whether it can be used; all of it where these leave doubt, and all of a
+        compressed file, which is unpacked once for that.
 
     Returns
     -------
     FitsImageSet
-        Integer data keep their integer type (unsigned through BZERO too) unless pixels are BLANK; these are NaN. A
-        MASK or DQ extension beside the image becomes the mask.
+        Integer data keep their integer type (unsigned through BZERO too) unless pixels are BLANK (on demand: may be,
+        the header declares a BLANK); these are NaN. A MASK or DQ extension beside the image becomes the mask.
 
     Raises
     ------
@@ -198,7 +212,7 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
         frame.name = name
     total = len(frames) + len(bad)
     frames = _of_one_shape(frames, bad)
-    cube, mask, dq, wcs, frames = _read_pixels(frames, bad) if frames else (None, None, None, None, [])
+    pixels, mask, dq, frames = _read_pixels(frames, bad, on_demand) if frames else (None, None, None, [])
     _judge_bad(bad, total, len(frames), skip_bad)
 
     names = [f.name for f in frames]
@@ -211,8 +225,9 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
     for column, unit in (("gain", "electron / adu"), ("readnoise", "electron"), ("exptime", "s")):
         table[column].unit = unit
     exptime = np.array(table["exptime"])
+    sources = tuple((f.path, f.hdu, f.plane) for f in frames)
     return FitsImageSet(
-        cube,
+        pixels,
         mask=mask,
         exptime=exptime if (exptime > 0).all() else None,
         names=tuple(names),
@@ -220,11 +235,12 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False):
         shifts=moved,
         shifts_source=moved_source,
         headers=tuple(f.header for f in frames),
-        sources=tuple((f.path, f.hdu, f.plane) for f in frames),
-        wcs=wcs,
+        sources=sources,
+        wcs=read_wcs(sources[:1])[0],
         unit=str(frames[0].header.get("BUNIT", "")).strip(),
         facts=table,
         dq=dq,
+        checked=True,
     )
 
 
@@ -466,25 +482,24 @@ def _find_frames(path, hdus, extension, alone):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
             _check_complete(path, hdus, i)
-            shape = tuple(n for n in hdu.shape[:-2] if n != 1) + hdu.shape[-2:]
-            if len(shape) not in (2, 3) or 0 in shape:
+            planes = _planes(hdu.shape)
+            if len(planes) > 1 or len(hdu.shape) < 2 or 0 in hdu.shape:
                 raise ValueError(f"{label} has shape {hdu.shape}; a frame is 2-D, a cube of frames (N, ny, nx)")
             header = _frame_header(hdus, i)
-        for plane in range(shape[0]) if len(shape) == 3 else [None]:
-            frames.append(
-                _Frame(
-                    path,
-                    i,
-                    plane,
-                    shape[-2:],
-                    _dtype(hdu),
-                    header.copy(),
-                    _name(hdus, i),
-                    label,
-                    _mask_beside(hdus, i, chosen),
-                )
-            )
+        beside = _mask_beside(hdus, i, chosen)
+        for plane in range(*planes) if planes else [None]:
+            called = label if plane is None else f"{label} plane {plane + 1}"
+            image, mask = find_image(path, hdus, i, plane, called), None
+            if beside is not None:
+                of_mask = plane if _planes(hdus[beside].shape) else None
+                mask = find_image(path, hdus, beside, of_mask, f"{path}: {hdus[beside].name}")
+            frames.append(_Frame(path, i, plane, header.copy(), _name(hdus, i), image, mask))
     return frames
+
+
+def _planes(shape):
+    """The axes beside those of a frame, as far as they have a length."""
+    return tuple(n for n in shape[:-2] if n != 1)
 
 
 def _name(hdus, i):
@@ -554,20 +569,6 @@ def _frame_header(hdus, i):
     return header
 
 
-def _dtype(hdu):
-    """Native dtype of the image's values, from the header alone."""
-    bits = hdu.header["BITPIX"]
-    stored = np.dtype({8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}[bits])
-    if bits < 0:
-        return stored
-    zero, scale = hdu.header.get("BZERO", 0), hdu.header.get("BSCALE", 1)
-    if scale == 1 and zero == 0:
-        return stored
-    if scale == 1 and zero == (-128 if bits == 8 else 2 ** (bits - 1)):
-        return np.dtype(f"{'i' if bits == 8 else 'u'}{stored.itemsize}")
-    return np.dtype("f4" if bits < 32 else "f8")
-
-
 def _of_one_shape(frames, bad):
     """The frames that have the shape of most of them; of the others `bad` is told."""
     if not frames:
@@ -587,60 +588,102 @@ def _of_one_shape(frames, bad):
 # --- the pixels ------------------------------------------------------------------------------------------------------
 
 
-def _read_pixels(frames, bad):
-    """(cube, mask, dq, wcs, frames) of the frames that can be used; of the others `bad` is told.
-
-    One allocation, filled frame by frame; each file is opened once.
-    """
-    pixels = _Pixels(frames)
+def _read_pixels(frames, bad, on_demand):
+    """(frames, mask, dq) of the set, and what is known of its frames; of those that cannot be used `bad` is told."""
+    pixels = _Checked(frames) if on_demand else _Loaded(frames)
     by_file = defaultdict(list)
     for f in frames:
         by_file[f.path].append(f)
     for path, here in by_file.items():
         try:
-            with _open(path) as hdus:
-                unpacked = None
+            with FitsFile(here[0].image) as file:  # each file is opened once
                 for f in here:
-                    if unpacked not in (None, f.hdu):
-                        del hdus[unpacked].data  # an image that is compressed takes memory until then
-                    unpacked = f.hdu
                     try:
-                        pixels.add(f, hdus)
+                        _check_mask(f)
+                        pixels.add(f, file)
                     except _UNREADABLE as error:
                         bad.append(_about(path, error))
         except OSError as error:  # it could be opened before
             bad.append(_about(path, error))
-    return pixels.result()
+    return (*pixels.result(), pixels.frames)
 
 
-class _Pixels:
-    """The cube that is filled, and what goes with it."""
+def _check_mask(frame):
+    """Raise where what stands beside a frame is no mask of it."""
+    mask, image = frame.mask, frame.image
+    if mask is None:
+        return
+    if mask.dtype.kind == "f":
+        raise TypeError(f"{mask.label} holds {mask.dtype} values; a mask is integer, nonzero = bad")
+    if mask.shape[-2:] != frame.shape or _planes(mask.shape) not in ((), _planes(image.shape)):
+        raise ValueError(f"{mask.label} has shape {mask.shape}, its image {image.shape}")
+    if not mask.compressed and mask.offset + mask.nbytes > mask.state[0]:
+        raise OSError(f"{mask.label} is truncated: the file ends before it")
+
+
+def _read_one(frame, file):
+    """(values, blank, flags) of a frame whose content makes it part of the set."""
+    values, blank = file.read(frame.image)
+    flags = None if frame.mask is None else file.read(frame.mask)[0]
+    bad = None if flags is None else flags != 0
+    if blank is not None:
+        bad = blank if bad is None else bad | blank
+    _judge_content(frame, values[None], None if bad is None else bad[None], 0)
+    return values, blank, flags
+
+
+def _judge_content(frame, *content):
+    fault = content_fault(*content)
+    if fault:
+        raise ValueError(f"{frame} {fault}")
+
+
+class _Checked:
+    """Frames that are not loaded: of files that are not compressed some rows are looked at, where these tell enough."""
+
+    def __init__(self, frames):
+        self.frames = []
+
+    def add(self, frame, file):
+        """Take a frame; raises where it cannot be used."""
+        if frame.image.compressed or (frame.mask is not None and frame.mask.compressed):
+            _read_one(frame, file)  # only reading all of it shows that it is whole
+        else:
+            _judge_content(frame, *_on_demand([frame])[:2], 0)
+        self.frames.append(frame)
+
+    def result(self):
+        """(frames, mask, dq) on demand."""
+        return _on_demand(self.frames) if self.frames else (None, None, None)
+
+
+def _on_demand(frames):
+    images, masks = [f.image for f in frames], [f.mask for f in frames]
+    types = [mask.dtype for mask in masks if mask is not None]
+    masked = types or any(image.blank is not None for image in images)
+    return (
+        FitsFrames(images),
+        FitsMasks(images, masks) if masked else None,
+        FitsFrames(masks, np.result_type(*types)) if types else None,
+    )
+
+
+class _Loaded:
+    """One allocation that is filled frame by frame, and what goes with it."""
 
     def __init__(self, frames):
         shape = (len(frames), *frames[0].shape)
-        self.cube = np.empty(shape, np.result_type(*(f.dtype for f in frames)))
-        self.blank = self.dq = self.wcs = None
+        self.cube = np.empty(shape, np.result_type(*(f.image.dtype for f in frames)))
+        self.blank = self.dq = None
         self.frames = []
 
-    def add(self, frame, hdus):
+    def add(self, frame, file):
         """Read a frame into the next place; raises where it cannot be used."""
-        try:
-            values, blank = _plane(hdus[frame.hdu], frame.plane, frame.dtype)
-        except MemoryError:
-            raise
-        except Exception as error:  # of any kind: each way of compression has its own
-            raise OSError(f"{frame} cannot be read, the file is truncated or damaged: {error}") from None
-        flags = None if frame.mask_hdu is None else _flags(hdus, frame)
-        bad = None if flags is None else flags != 0
-        if blank is not None:
-            bad = blank if bad is None else bad | blank
-        fault = content_fault(values, bad)
-        if fault:
-            raise ValueError(f"{frame} {fault}")
+        values, blank, flags = _read_one(frame, file)
         place, shape = len(self.frames), self.cube.shape
         if blank is not None:
             if self.cube.dtype.kind in "iu":  # rare: BLANK is nearly always declared in vain
-                self.cube = self.cube.astype("f4" if self.cube.dtype.itemsize < 4 else "f8")
+                self.cube = self.cube.astype(blank_dtype(self.cube.dtype))
             values = np.where(blank, np.nan, values)
             if self.blank is None:
                 self.blank = np.zeros(shape, bool)
@@ -648,57 +691,21 @@ class _Pixels:
         self.cube[place] = values
         if flags is not None:
             if self.dq is None:
-                self.dq = np.zeros(shape, flags.dtype.newbyteorder("="))
+                self.dq = np.zeros(shape, flags.dtype)
             self.dq = self.dq.astype(np.result_type(self.dq, flags), copy=False)
             self.dq[place] = flags
-        if place == 0:
-            self.wcs = _celestial(hdus, frame.path, frame.hdu)
         self.frames.append(frame)
 
     def result(self):
-        """(cube, mask, dq, wcs, frames)."""
+        """(frames, mask, dq)."""
         n = len(self.frames)
         cube, blank, dq = (part if part is None else part[:n] for part in (self.cube, self.blank, self.dq))
         if n < len(self.cube) and n and blank is None:  # the type is not that of frames that are left out
-            cube = cube.astype(np.result_type(*(f.dtype for f in self.frames)), copy=False)
+            cube = cube.astype(np.result_type(*(f.image.dtype for f in self.frames)), copy=False)
         mask = None if dq is None else dq != 0
         if blank is not None:
             mask = blank if mask is None else mask | blank
-        return cube, mask, dq, self.wcs, self.frames
-
-
-def _plane(hdu, plane, dtype):
-    """Values of one frame, and where they are BLANK (None = nowhere)."""
-    data = hdu.data
-    stored = data.reshape((-1, *data.shape[-2:]))[plane or 0]
-    zero, scale = hdu.header.get("BZERO", 0), hdu.header.get("BSCALE", 1)
-    if stored.dtype.kind == "f":
-        return (stored if (scale, zero) == (1, 0) else stored * dtype.type(scale) + dtype.type(zero)), None
-    bad = stored == hdu.header["BLANK"] if "BLANK" in hdu.header else None
-    if bad is not None and not bad.any():
-        bad = None
-    if dtype.kind == "f":
-        return stored * float(scale) + zero, bad
-    if dtype.kind != stored.dtype.kind:
-        # an offset of half the range turns the highest bit over: no wider type, no rounding
-        stored = stored.astype(stored.dtype.newbyteorder("="))
-        stored = (stored ^ (np.iinfo(stored.dtype).min if stored.dtype.kind == "i" else 128)).view(dtype)
-    return stored, bad
-
-
-def _flags(hdus, frame):
-    """The mask or data quality of one frame, as it is stored."""
-    hdu = hdus[frame.mask_hdu]
-    dtype = _dtype(hdu)
-    planes = tuple(n for n in hdu.shape[:-2] if n != 1)
-    if dtype.kind == "f":
-        raise TypeError(f"{frame.path}: {hdu.name} holds {dtype} values; a mask is integer, nonzero = bad")
-    if hdu.shape[-2:] != frame.shape or (planes and planes != tuple(n for n in hdus[frame.hdu].shape[:-2] if n != 1)):
-        raise ValueError(f"{frame.path}: {hdu.name} has shape {hdu.shape}, its image {hdus[frame.hdu].shape}")
-    try:
-        return _plane(hdu, frame.plane if planes else None, dtype)[0]
-    except _UNREADABLE as error:
-        raise OSError(f"{frame.path}: {hdu.name} cannot be read, the file is damaged: {error}") from None
+        return cube, mask, dq
 
 
 def read_wcs(sources):

@@ -150,12 +150,12 @@ def _structure(image_set, i):
     _, ny, nx = image_set.shape
     my, mx = min(ny, _WINDOW), min(nx, _WINDOW)
     y0, x0 = (ny - my) // 2, (nx - mx) // 2
-    part = np.s_[y0 : y0 + my, x0 : x0 + mx]
-    image = np.array(image_set.frames[i][part], np.float32)
+    part = np.s_[i, y0 : y0 + my, x0 : x0 + mx]
+    image = np.array(image_set.frames[part], np.float32)
     nothing = np.zeros_like(image)
     good = np.isfinite(image)
     if image_set.mask is not None:
-        good &= ~image_set.mask[i][part]
+        good &= ~image_set.mask[part]
     if min(my, mx) < _SMALLEST or not good.any():
         return nothing
     if not good.all():

@@ -38,8 +38,8 @@ def find_stars(image_set, i):
     ndarray, (K,), complex128
         x + iy [pixels, 0-based], the brightest first, at most 300.
     """
-    good = image_set.usable(i)
-    image = image_set.frames[i].astype(np.float32)
+    image = image_set.read(frames=slice(i, i + 1))[0].astype(np.float32, copy=False)
+    good = np.isfinite(image)
     image[~good] = np.median(image[good][:: max(1, image.size // SAMPLE)])
     image = median3(image)
     image -= sky_of(image)

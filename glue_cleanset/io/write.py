@@ -212,7 +212,9 @@ def _history(result):
 
 def _free_bits(dq):
     """Values of the two bits above those in use: (rejected, replaced)."""
-    used = 0 if dq is None else int(np.bitwise_or.reduce(dq, axis=None))
+    used = 0
+    for flags in () if dq is None else dq:
+        used |= int(np.bitwise_or.reduce(flags, axis=None))
     if used < 0:  # the sign is a bit too
         used += 1 << (8 * dq.dtype.itemsize)
     first = 1 << used.bit_length()

@@ -1,0 +1,339 @@
+"""Images in FITS files: where their values lie, and reading some or all of them."""
+
+import os
+import threading
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from gzip import GzipFile
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from ..core.ondemand import FramesOnDemand
+
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "find_image"]
+
+_KEPT = 2  # frames of compressed files that stay in memory
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """Where and how a 2-D image, or a plane of a cube, is stored: all that its header has to tell a reader.
+
+    Attributes
+    ----------
+    path : Path
+        The file; absolute.
+    hdu : int
+        Index of the HDU.
+    plane : int
+        Of the cube; 0 where the image is 2-D.
+    shape : tuple of int
+        Of all that the HDU holds.
+    dtype, stored : numpy.dtype
+        Of the values, native; of what is in the file.
+    scale, zero : float
+        BSCALE and BZERO.
+    blank : int or None
+        What stands for a pixel without value; None for floats too.
+    offset : int or None
+        Of the first value in the file [bytes], decompressed where it is gzipped; None = compressed by tiles.
+    gzipped : bool
+    tile : int
+        Rows of a tile.
+    state : (int, int)
+        Size and time of modification of the file when it was looked at.
+    label : str
+        What a person calls the image.
+    """
+
+    path: Path
+    hdu: int
+    plane: int
+    shape: tuple
+    dtype: np.dtype
+    stored: np.dtype
+    scale: float
+    zero: float
+    blank: int | None
+    offset: int | None
+    gzipped: bool
+    tile: int
+    state: tuple
+    label: str
+
+    @property
+    def compressed(self):
+        """Whether it takes more than a look at some bytes to know some rows."""
+        return self.gzipped or self.offset is None
+
+    @property
+    def nbytes(self):
+        """What the image takes in a file that is not compressed."""
+        return self.shape[-2] * self.shape[-1] * self.stored.itemsize
+
+
+def find_image(path, hdus, i, plane, label):
+    """Where and how an image is stored.
+
+    Parameters
+    ----------
+    path : Path
+    hdus : astropy.io.fits.HDUList
+        Of the file.
+    i : int
+        Index of the HDU, an image.
+    plane : int or None
+        Of a cube.
+    label : str
+        What a person calls it.
+
+    Returns
+    -------
+    StoredImage
+
+    Raises
+    ------
+    ValueError
+        Where the HDU is one of random groups.
+    """
+    hdu = hdus[i]
+    if isinstance(hdu, fits.GroupsHDU):
+        raise ValueError(f"{label} holds random groups, no image")
+    header, info = hdu.header, hdu.fileinfo()
+    dtype, stored = _dtypes(header)
+    ny, nx = hdu.shape[-2:]
+    tiles = isinstance(hdu, fits.CompImageHDU)
+    facts = os.stat(path)
+    return StoredImage(
+        path=Path(os.path.abspath(path)),
+        hdu=i,
+        plane=plane or 0,
+        shape=hdu.shape,
+        dtype=dtype,
+        stored=stored,
+        scale=header.get("BSCALE", 1),
+        zero=header.get("BZERO", 0),
+        blank=header.get("BLANK") if stored.kind != "f" else None,
+        offset=None if tiles else info["datLoc"] + (plane or 0) * ny * nx * stored.itemsize,
+        gzipped=info["file"].compression == "gzip",
+        tile=hdu.tile_shape[-2] if tiles else 1,
+        state=(facts.st_size, facts.st_mtime_ns),
+        label=label,
+    )
+
+
+def _dtypes(header):
+    """dtype of the values, native, and of what is stored."""
+    bits = header["BITPIX"]
+    stored = np.dtype({8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[bits])
+    zero, scale = header.get("BZERO", 0), header.get("BSCALE", 1)
+    if bits < 0 or (scale == 1 and zero == 0):
+        return stored.newbyteorder("="), stored
+    if scale == 1 and zero == (-128 if bits == 8 else 2 ** (bits - 1)):
+        return np.dtype(f"{'i' if bits == 8 else 'u'}{stored.itemsize}"), stored
+    return np.dtype("f4" if bits < 32 else "f8"), stored
+
+
+class FitsFile:
+    """A file while its images are read; a context manager, for one thread.
+
+    Parameters
+    ----------
+    image : StoredImage
+        Any of the file.
+
+    Raises
+    ------
+    OSError
+        Where the file is gone, or another one than it was.
+    """
+
+    def __init__(self, image):
+        facts = os.stat(image.path)
+        if (facts.st_size, facts.st_mtime_ns) != image.state:
+            raise OSError(f"{image.path} has changed since it was opened; open the set again")
+        self._path = image.path
+        self._stream = self._hdus = None
+        self._closing = ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._closing.close()
+
+    def read(self, image, first=0, last=None):
+        """Rows of an image of this file.
+
+        Parameters
+        ----------
+        image : StoredImage
+        first, last : int
+            Rows first ... last - 1; default all.
+
+        Returns
+        -------
+        values : ndarray, (last - first, nx), native
+            `image.dtype`; float64 where BSCALE and BZERO turn integers into floats.
+        blank : ndarray of bool, or None
+            Which of them are BLANK; None = none.
+
+        Raises
+        ------
+        OSError
+            Where the file is damaged.
+        """
+        last = image.shape[-2] if last is None else last
+        try:
+            stored = (self._tiles if image.offset is None else self._bytes)(image, first, last)
+        except MemoryError:
+            raise
+        except Exception as error:  # of any kind: each way of compression has its own
+            raise OSError(f"{image.label} cannot be read, the file is truncated or damaged: {error}") from None
+        return _decode(image, stored)
+
+    def _bytes(self, image, first, last):
+        if self._stream is None:
+            if image.gzipped:
+                self._stream = self._closing.enter_context(GzipFile(self._path))
+            else:
+                self._stream = self._closing.enter_context(FileIO(self._path))
+        stored = np.empty((last - first, image.shape[-1]), image.stored)
+        rest = memoryview(stored.reshape(-1).view(np.uint8))
+        self._stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
+        while len(rest):
+            count = self._stream.readinto(rest)
+            if not count:
+                raise EOFError(f"{len(rest)} bytes are missing")
+            rest = rest[count:]
+        return stored if stored.dtype.isnative else stored.byteswap(inplace=True).view(stored.dtype.newbyteorder("="))
+
+    def _tiles(self, image, first, last):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
+            if self._hdus is None:
+                opened = fits.open(self._path, mode="readonly", memmap=False, do_not_scale_image_data=True)
+                self._hdus = self._closing.enter_context(opened)
+            if first == last:
+                return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))
+            plane = np.unravel_index(image.plane, image.shape[:-2]) if len(image.shape) > 2 else ()
+            stored = self._hdus[image.hdu].section[(*map(int, plane), slice(first, last), slice(None))]
+        return stored.astype(image.stored.newbyteorder("="), copy=False)
+
+
+def _decode(image, stored):
+    """(values, blank) of what is stored, native, which may be overwritten."""
+    scale, zero = image.scale, image.zero
+    if stored.dtype.kind == "f":
+        real = stored.dtype.type
+        return (stored if (scale, zero) == (1, 0) else stored * real(scale) + real(zero)), None
+    blank = None if image.blank is None else stored == image.blank
+    if blank is not None and not blank.any():
+        blank = None
+    if image.dtype.kind == "f":
+        return stored * float(scale) + zero, blank
+    if image.dtype.kind != stored.dtype.kind:
+        # an offset of half the range turns the highest bit over: no wider type, no rounding
+        stored ^= np.iinfo(stored.dtype).min if stored.dtype.kind == "i" else 128
+        stored = stored.view(image.dtype)
+    return stored, blank
+
+
+# --- on demand -------------------------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_whole = {}  # StoredImage -> what FitsFile.read gives; those used last
+
+
+def _read(image, first, last):
+    """Rows of an image, as `FitsFile.read`; not to be changed."""
+    if not image.compressed:
+        with FitsFile(image) as file:
+            return file.read(image, first, last)
+    # one at a time: blocks of rows that several threads ask for are mostly those of one frame
+    with _lock, FitsFile(image) as file:
+        if image in _whole:
+            values, blank = _whole[image] = _whole.pop(image)
+        elif not image.gzipped and image.tile < image.shape[-2] and last - first < image.shape[-2]:
+            return file.read(image, first, last)
+        else:
+            while len(_whole) >= _KEPT:
+                del _whole[next(iter(_whole))]
+            values, blank = _whole[image] = file.read(image)
+            values.flags.writeable = False
+    return values[first:last], None if blank is None else blank[first:last]
+
+
+class FitsFrames(FramesOnDemand):
+    """Frames of FITS files, of which only the rows that are asked for are read.
+
+    From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles, their
+    tiles; where the tiles have all rows, and where all rows are asked for, the frame. From one
+    that is gzipped, all of it up to the end of the frame, each time: unpack it before. The two frames of compressed
+    files that were used last are kept. Several threads may read; of compressed files one at a time.
+
+    Parameters
+    ----------
+    images : sequence of StoredImage or None
+        Of one shape. None = a frame of zeros.
+    dtype : dtype, optional
+        Default one that holds the values of all; floats where a header declares a BLANK, which is NaN then.
+
+    Raises
+    ------
+    OSError
+        On reading, where a file is damaged, gone, or changed since `images` were found.
+    """
+
+    def __init__(self, images, dtype=None):
+        self.images = tuple(images)
+        some = [image for image in self.images if image is not None]
+        if dtype is None:
+            dtype = np.result_type(*(image.dtype for image in some))
+            if dtype.kind != "f" and any(image.blank is not None for image in some):
+                dtype = blank_dtype(dtype)
+        super().__init__((len(self.images), *some[0].shape[-2:]), dtype)
+
+    def frame(self, i):
+        return self.rows(i, 0, self.shape[1])
+
+    def rows(self, i, first, last):
+        image, last = self.images[i], min(last, self.shape[1])
+        if image is None:
+            return np.zeros((last - first, self.shape[2]), self.dtype)
+        values, blank = _read(image, first, last)
+        values = values.astype(self.dtype, copy=False)
+        return values if blank is None or self.dtype.kind != "f" else np.where(blank, self.dtype.type(np.nan), values)
+
+
+def blank_dtype(dtype):
+    """The floats that hold integers of `dtype`, and NaN where they are BLANK."""
+    return np.dtype("f4" if dtype.itemsize < 4 else "f8")
+
+
+class FitsMasks(FramesOnDemand):
+    """The masks beside the frames of FITS files, True = bad, read as `FitsFrames` are.
+
+    Parameters
+    ----------
+    images, masks : sequences of StoredImage or None
+        Where an image is BLANK and where a mask is not zero the pixel is bad. None = nowhere.
+    """
+
+    def __init__(self, images, masks):
+        self.images, self.masks = tuple(images), tuple(masks)
+        super().__init__((len(self.images), *self.images[0].shape[-2:]), bool)
+
+    def frame(self, i):
+        return self.rows(i, 0, self.shape[1])
+
+    def rows(self, i, first, last):
+        image, mask, last = self.images[i], self.masks[i], min(last, self.shape[1])
+        bad = np.zeros((last - first, self.shape[2]), bool) if mask is None else _read(mask, first, last)[0] != 0
+        blank = None if image.blank is None else _read(image, first, last)[1]
+        return bad if blank is None else bad | blank

@@ -83,7 +83,8 @@ class Products:
         """The table of 'events', 'tracks' or 'frames'; None where there is none."""
         if part not in self._tables:
             path = self.folder / _TABLES[part]
-            self._tables[part] = Table.read(path, format="ascii.ecsv") if path.is_file() else None
+            # an empty text is a text, and nothing that is missing
+            self._tables[part] = Table.read(path, format="ascii.ecsv", fill_values=[]) if path.is_file() else None
         return self._tables[part]
 
     def columns(self, part):

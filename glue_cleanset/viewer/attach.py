@@ -125,9 +125,8 @@ class Attached:
 
     @property
     def on_demand(self):
-        """Whether frames of it are read from files when they are asked for."""
-        cids = [getattr(self, name) for name in COMPONENTS]
-        return any(cid is not None and frames_of(self.cube, cid) is not None for cid in cids)
+        """Whether it is read from files when it is asked for, and nothing of it can be overruled."""
+        return self.kept_events is not None
 
     def made(self, cid):
         """Whether an attribute of the cube was added by this very cleaning."""

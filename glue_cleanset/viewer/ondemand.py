@@ -7,6 +7,7 @@ from glue.core import Data
 from glue.core.component import Component, CoordinateComponent
 from glue.core.component_id import PixelComponentID
 from glue.core.state import GlueSerializeError, GlueUnSerializer
+from glue.core.subset import ElementSubsetState, SliceSubsetState
 from glue.utils import compute_histogram
 
 from ..core.ondemand import FramesOnDemand
@@ -100,11 +101,6 @@ class FramesComponent(Component):
             i = range(len(self._data))[key[0]]
             if i in self._shown or all(isinstance(k, slice) and k == slice(None) for k in key[1:]):
                 return self._frame(i)[key[1:]]
-        if len(key) > 1 and isinstance(key[0], (slice, int, np.integer)) and isinstance(key[1], (int, np.integer)):
-            # a pixel, or a row, through the frames: no more than this is read
-            row = range(self.shape[1])[key[1]]
-            values = self._data[(key[0], slice(row, row + 1), *key[2:])]
-            return values[:, 0] if isinstance(key[0], slice) else values[0]
         return self._data[key]
 
     def _points(self, frame, y, x):
@@ -113,15 +109,7 @@ class FramesComponent(Component):
         frame, y, x = (_shortened(k) for k in (frame, y, x))
         if frame.size == 1:
             return np.broadcast_to(self._frame(int(frame.flat[0]))[y, x], shape)
-        frames = np.broadcast_to(frame, shape)
-        values = np.empty(shape, self._data.dtype)
-        if values.size:
-            first, last = int(y.min()), int(y.max()) + 1
-            y, x = np.broadcast_to(y - first, shape), np.broadcast_to(x, shape)
-        for i in np.unique(frame).tolist():
-            here = frames == i
-            values[here] = self._data.rows(i, first, last)[y[here], x[here]]
-        return values
+        return np.broadcast_to(self._data[frame, y, x], shape)
 
     def _masked(self, mask):
         found = [self._data.frame(i)[mask[i]] for i in range(len(self._data)) if mask[i].any()]
@@ -173,7 +161,8 @@ class OnDemandCube(Data):
         alike."""
         if view is not None and view is not Ellipsis:
             return super().get_mask(subset_state, view)
-        attributes = subset_state.attributes
+        # (glue's own selection of rows knows none after a session was opened)
+        attributes = () if isinstance(subset_state, ElementSubsetState) else subset_state.attributes
         if attributes and all(self._is_flat(cid) for cid in attributes):
             return np.broadcast_to(super().get_mask(subset_state, self._part(0, 1)), self.shape)
         mask = np.empty(self.shape, bool)
@@ -197,7 +186,9 @@ class OnDemandCube(Data):
         """As of any data, a part at a time."""
         how = {"finite": finite, "positive": positive, "percentile": percentile}
         of_all = axis is None or (isinstance(axis, tuple) and len(axis) == self.ndim)
-        of_slices = type(subset_state).__name__ == "SliceSubsetState"
+        of_slices = isinstance(subset_state, SliceSubsetState) and (
+            subset_state.reference_data is self and _size(self.shape, subset_state.slices) <= 2 * _PART
+        )
         if view is not None or of_slices or not self._is_large(cid):
             return super().compute_statistic(
                 statistic, cid, subset_state, axis, view=view, random_subset=random_subset, n_chunk_max=_PART, **how
@@ -234,12 +225,15 @@ class OnDemandCube(Data):
         apart = max(1, sum(_size(self.shape, part) for part in parts) // (4 * _PART)) if ordered else 1
         least, most, total, count, some = np.nan, np.nan, 0.0, 0, [np.empty(0)]
         for part in parts:
+            mask = None if subset_state is None else self.get_mask(subset_state, part)
+            if mask is not None and not mask.any():
+                continue
             values = np.asarray(self.get_data(cid, part))
             keep = np.isfinite(values) if finite else np.ones(values.shape, bool)
             if positive:
                 keep &= values > 0
-            if subset_state is not None:
-                keep &= self.get_mask(subset_state, part)
+            if mask is not None:
+                keep &= mask
             values = values[keep][::apart]
             if not values.size:
                 continue

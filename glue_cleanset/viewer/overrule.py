@@ -535,8 +535,8 @@ def _selection(session, subset, attached):
 def _check_in_memory(attached):
     if attached.on_demand:
         raise ValueError(
-            f"The frames of '{attached.cube.label}' are in files, and files are not changed by hand; choose 'Clean image "
-            "set…' again, with what shall stay as it is under 'Protect (reject nothing)'."
+            f"The cleaned frames of '{attached.cube.label}' are in files, which are not changed by hand; choose 'Clean "
+            "image set…' again, with what shall stay as it is under 'Protect (reject nothing)'."
         )
 
 

@@ -20,7 +20,7 @@ from .noise import NoiseModel, fit_noise
 from .normalize import normalize
 from .overrule import apply, plan
 from .pattern import Pattern, hot_pixel_map
-from .repair import copy_frames, light_of_kept, repaired_values
+from .repair import copied_dtype, copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 
 __all__ = [
@@ -213,10 +213,14 @@ def clean_image_set(
     # the first stages leave a core to the copy
     with ThreadPoolExecutor(1) as pool:
         copy = pool.submit(copy_frames, image_set)
-        model = _compare_frames(image_set, settings)
+        source = image_set
+        if image_set.on_demand or copied_dtype(image_set) == image_set.work_dtype != image_set.frames.dtype:
+            # what the copy has read and converted need not be read again
+            source = image_set.with_frames(copy.result())
+        model = _compare_frames(source, settings)
         normalization, noise = model.normalization, model.noise
         report(0.1)
-        detector = Detector(image_set, model, settings, progress=report)
+        detector = Detector(source, model, settings, progress=report)
         told, model = tell_kinds(detector, detector.find()), detector.model
         outliers, events, numbers = told.outliers, told.events, told.numbers
         del detector  # its images are large
@@ -224,15 +228,15 @@ def clean_image_set(
         report(0.9)
         cleaned = copy.result()
     if settings.repair != "none":
-        rejected = outliers.part(~outliers.kept) if outliers.kept.any() else outliers
-        cleaned.reshape(-1)[rejected.index] = repaired_values(
-            image_set, rejected, normalization, settings, light_of_kept(told.light, outliers)
+        cleaned.reshape(-1)[outliers.rejected] = repaired_values(
+            source, outliers, ~outliers.kept, normalization, settings, light_of_kept(told.light, outliers)
         )
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
         cleaned=cleaned,
+        rejected=outliers.flags(),
         **outliers.images(),
         events=events,
         summary=summary,

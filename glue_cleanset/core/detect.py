@@ -10,11 +10,15 @@ from scipy import ndimage, stats
 from . import kernels, kernels_clip, kernels_flag
 from .noise import full_light, structure_above_noise, survival_factor
 from .normalize import typical_value
-from .threads import in_threads
+from .threads import Work, in_threads
 
 __all__ = ["CAP", "JOINT", "Detector", "Outliers"]
 
-_BLOCK_BYTES = 8 * 2**20
+_RIM = 4  # rows beside those that are judged which have a say
+_MAPS = ("rejection_map", "rejection_count", "peak_significance")
+_MAP_TYPES = np.uint16, np.uint16, np.float32
+_MEASURED = ("median", "mean", "residual", "significance", "missing_noise")
+_COLUMNS = ("index", *_MEASURED, "kept")
 _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the reference of the first pass
 # The joint test of a pixel and its strongest neighbours, in units of the high threshold: each neighbour counts up to
 # CAP, the weighted sum must exceed JOINT (4 and 7.8 sigma for a high threshold of 4.5).
@@ -29,7 +33,8 @@ class Outliers:
 
     Attributes
     ----------
-    rejected : ndarray, (N, ny, nx), bool
+    shape : (int, int, int)
+        N, ny, nx.
     reference : ndarray, (ny, nx), float32
         Noise-weighted mean of the frames that survive [ADU]; NaN where no frame is good.
     rejection_map, rejection_count : ndarray, (ny, nx), uint16
@@ -48,7 +53,7 @@ class Outliers:
         Which of these pixels are part of an event, but are not rejected: no image shows them.
     """
 
-    rejected: np.ndarray
+    shape: tuple[int, int, int]
     reference: np.ndarray
     rejection_map: np.ndarray
     rejection_count: np.ndarray
@@ -63,23 +68,47 @@ class Outliers:
 
     def images(self):
         """What a `CleanResult` takes over as it is, by name."""
-        names = ("rejected", "rejection_map", "rejection_count", "peak_significance", "reference")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("reference", *_MAPS)}
+
+    @property
+    def rejected(self):
+        """Flat index of the pixels that are rejected: all that stand out but those that are kept; ascending."""
+        return self.index[~self.kept]
+
+    def plane(self, i):
+        """Which pixels of frame i are rejected: (ny, nx), bool."""
+        _, ny, nx = self.shape
+        first, last = np.searchsorted(self.index, [i * ny * nx, (i + 1) * ny * nx])
+        here = self.index[first:last][~self.kept[first:last]] - i * ny * nx
+        image = np.zeros((ny, nx), bool)
+        image.reshape(-1)[here] = True
+        return image
+
+    def has(self, index):
+        """Which of some pixels, an array of flat indices, are rejected."""
+        if not self.index.size:
+            return np.zeros(index.shape, bool)
+        place = np.minimum(np.searchsorted(self.index, index), self.index.size - 1)
+        return (self.index[place] == index) & ~self.kept[place]
+
+    def flags(self):
+        """Which pixels are rejected: (N, ny, nx), bool."""
+        flags = np.zeros(self.shape, bool)
+        flags.reshape(-1)[self.rejected] = True
+        return flags
 
     def part(self, where):
         """The same of some pixels of the index only; the images stay whole."""
-        columns = ("index", "median", "mean", "residual", "significance", "missing_noise", "kept")
-        return replace(self, **{name: getattr(self, name)[where] for name in columns})
+        return replace(self, **{name: getattr(self, name)[where] for name in _COLUMNS})
 
     def keep(self, kept):
         """Let pixels of the index, (K,) bool, be kept and not rejected: its images are changed in place."""
         size = self.rejection_map.size
         frame, column = np.divmod(self.index, size)
-        self.rejected.reshape(-1)[self.index[kept]] = False
         changed = np.zeros(size, bool)
         changed[column[kept]] = True
-        for image in (self.rejection_map, self.rejection_count, self.peak_significance):
-            image.reshape(-1)[changed] = 0
+        for name in _MAPS:
+            getattr(self, name).reshape(-1)[changed] = 0
         others = np.flatnonzero(~kept & changed[column])
         strength = np.abs(np.nan_to_num(self.significance[others]))
         # the most significant is written last, of equals the first frame
@@ -104,6 +133,8 @@ class Detector:
         The pixel (y, x) of the whole set at which the part begins.
     progress : callable, optional
         Called with the share of the work that is done, 0 to 1; may raise to stop.
+    work : Work, optional
+        Where, and in which pieces, the work is done.
 
     Attributes
     ----------
@@ -119,7 +150,7 @@ class Detector:
         The frames in pieces for the compiled loops, and what these are told of each frame.
     """
 
-    def __init__(self, image_set, model, settings, corner=(0, 0), progress=None):
+    def __init__(self, image_set, model, settings, corner=(0, 0), progress=None, work=None):
         self.settings = settings
         self._progress = progress or (lambda share: None)
         if model.largest is None:
@@ -127,7 +158,7 @@ class Detector:
             every = [slice(None, None, 1 + length // 256 * 2) for length in image_set.shape[1:]]
             values = np.abs(np.nan_to_num(image_set.read(*every)))
             model = replace(model, largest=np.percentile(values, 99, axis=(1, 2)))
-        self.rows = _Rows(image_set, model, corner)
+        self.rows = _Rows(image_set, model, corner, work or Work())
         self.surroundings, self.model = _look_around(self.rows, model, self._progress)
         self.structure = self.surroundings[2]
         if settings.detection == "ccd":
@@ -145,59 +176,63 @@ class Detector:
         Outliers
         """
         settings, rows = self.settings, self.rows
-        shape = rows.image_set.shape
-        rejected = np.zeros(shape, bool)
-        reference = np.empty(shape[1:], rows.dtype)
-        flag = _judge(settings) if settings.by_noise else _clipper(settings, shape[0])
-        most = settings.most_rejected(shape[0])
-        measure, gather = self._measurer(rejected, reference, settings.min_frames, most)
-
-        def find(y0, y1):
-            stack, row0, row1, top, a, b = rows.read(y0, y1, rim=4)
-            parts = [image[a:b] for image in self.surroundings]
-            flag(stack, row0, row1, top, rows, parts, reference[a:b], rejected[:, a:b])
-            if not settings.grow:
-                measure(stack, row0, row1, top, y0, y1)
-
-        rows.work(find, self._progress, 0.45, 0.85)
+        n = rows.image_set.shape[0]
+        limits = settings.min_frames, settings.most_rejected(n)
+        function = _Find(rows, settings, limits)
+        items = [(y0, y1, self._parts(*rows.span(y0, y1, _RIM))) for y0, y1 in rows.blocks()]
+        found = rows.work.map("find", function, items, self._share(0.45, 0.85))
         if settings.grow:
-            _grow(rows.image_set, rejected, settings.grow)
-            rows.work(lambda y0, y1: measure(*rows.read(y0, y1)[:4], y0, y1))
-        outliers = gather()
+            index = _grow(rows.image_set, np.concatenate([part.index for part in found]), settings.grow)
+            reference = np.concatenate([part.reference for part in found])
+            outliers = self.measure(index, *limits, reference)
+        else:
+            outliers = self._gather(found)
         self._progress(0.9)
         return outliers
 
-    def measure(self, rejected, fewest=0, most=None):
+    def measure(self, index, fewest=0, most=None, reference=None):
         """Measure what somebody else has flagged, whatever the settings say of it.
 
         Parameters
         ----------
-        rejected : ndarray, (N, ny, nx), bool
+        index : ndarray, (K,), int64
+            Flat index of the pixels that are flagged.
         fewest, most : int, optional
             How many frames remain at a pixel at least, and in how many it may be flagged; the least significant of the
             flags are taken back.
+        reference : ndarray, (ny, nx), optional
+            As it is elsewhere [ADU]; changed in place.
 
         Returns
         -------
         Outliers
-            Its reference is NaN where no frame is flagged.
+            Its reference is NaN where no frame is flagged and none was given.
         """
-        reference = np.full(rejected.shape[1:], np.nan, self.rows.dtype)
-        measure, gather = self._measurer(rejected, reference, fewest, len(rejected) if most is None else most)
-        self.rows.work(lambda y0, y1: measure(*self.rows.read(y0, y1)[:4], y0, y1))
-        return gather()
+        rows = self.rows
+        n, ny, nx = rows.image_set.shape
+        row = index // nx % ny
+        order = np.argsort(row, kind="stable")
+        index, row = index[order], row[order]
+        reference = np.full((ny, nx), np.nan, rows.dtype) if reference is None else reference
+        items = []
+        for y0, y1 in rows.blocks():
+            first, last = np.searchsorted(row, [y0, y1])
+            if last > first:
+                y0, y1 = int(row[first]), int(row[last - 1]) + 1
+                items.append((y0, y1, self._parts(y0, y1), reference[y0:y1], index[first:last]))
+        found = rows.work.map("", _Measure(rows, (fewest, n if most is None else most)), items)
+        return self._gather(found, reference)
 
-    def measure_again(self, flags, before, reference, fewest=0, most=None):
+    def measure_again(self, index, before, reference):
         """Measure what is flagged now, and renew the reference where that has changed.
 
         Parameters
         ----------
-        flags, before : ndarray, (N, ny, nx), bool
-            Now, and when the reference was made.
+        index, before : ndarray, int64
+            Flat index of the pixels that are flagged now, and of those that were when the reference was made; each
+            pixel once.
         reference : ndarray, (ny, nx)
             As it was [ADU].
-        fewest, most : int, optional
-            As for `measure`.
 
         Returns
         -------
@@ -206,12 +241,86 @@ class Detector:
         columns : ndarray, int
             Flat index of the pixels (y, x) where the flags have changed.
         """
-        outliers = self.measure(flags, fewest, most)
-        columns = np.unique(np.flatnonzero(flags != before) % reference.size)
+        outliers = self.measure(index)
+        columns = np.unique(np.setxor1d(index, before, assume_unique=True) % reference.size)
+        return replace(outliers, reference=self._renewed(reference, columns, outliers.index)), columns
+
+    def change(self, outliers, index, fewest=0, most=None):
+        """The outliers with other pixels flagged.
+
+        Parameters
+        ----------
+        outliers : Outliers
+            What stands out so far, nothing of it kept; its images are changed in place.
+        index : ndarray, int64
+            Flat index of the pixels that are flagged from now on; ascending.
+        fewest, most : int, optional
+            As for `measure`.
+
+        Returns
+        -------
+        Outliers
+        """
+        size = outliers.rejection_map.size
+        changed = np.zeros(size, bool)
+        changed[np.setxor1d(index, outliers.index, assume_unique=True) % size] = True
+        new = self.measure(index[changed[index % size]], fewest, most)
+        old = outliers.part(~changed[outliers.index % size])
+        order = np.argsort(np.concatenate([old.index, new.index]), kind="stable")
+        columns = {name: np.concatenate([getattr(old, name), getattr(new, name)])[order] for name in _COLUMNS}
+        columns["reference"] = self._renewed(outliers.reference, np.flatnonzero(changed), new.index)
+        for name in _MAPS:
+            image, own = (getattr(one, name).reshape(-1) for one in (outliers, new))
+            image[changed] = own[changed]
+        return replace(outliers, **columns)
+
+    def _renewed(self, reference, columns, index):
+        """The reference with the mean of what survives at some pixels, where those of `index` are flagged."""
         reference = reference.copy()
+        size = reference.size
+        place = np.full(size, -1, np.int32)
+        place[columns] = np.arange(columns.size)
+        frame, column = np.divmod(index, size)
+        here = place[column] >= 0
+        flags = np.zeros((self.rows.image_set.shape[0], columns.size), bool)
+        flags[frame[here], place[column[here]]] = True
         y, x = np.divmod(columns, reference.shape[1])
-        reference[y, x] = self._weighted_mean(y, x, flags[:, y, x])
-        return replace(outliers, reference=reference), columns
+        reference[y, x] = self._weighted_mean(y, x, flags)
+        return reference
+
+    def _parts(self, y0, y1):
+        """The surroundings of some rows."""
+        return tuple(image[y0:y1] for image in self.surroundings)
+
+    def _share(self, begin, end):
+        return lambda share: self._progress(begin + (end - begin) * share)
+
+    def _gather(self, found, reference=None):
+        """The outliers of all pieces, in the order of their rows; `reference`: where they were put already."""
+        n, ny, nx = self.rows.image_set.shape
+        complete = reference is None
+        reference = np.empty((ny, nx), self.rows.dtype) if complete else reference
+        images = {name: np.zeros((ny, nx), dtype) for name, dtype in zip(_MAPS, _MAP_TYPES, strict=True)}
+        columns = {name: [] for name in ("index", *_MEASURED)}
+        for part in found:
+            here = slice(part.first, part.first + len(part.reference))
+            reference[here] = part.reference
+            for name, image in images.items():
+                image[here] = part.images[name]
+            columns["index"].append(part.index)
+            for name, values in zip(_MEASURED, part.measured, strict=True):
+                columns[name].append(values)
+        # one by one, so that each can be given back
+        columns = {name: np.concatenate(parts or [np.zeros(0)]) for name, parts in columns.items()}
+        index = columns.pop("index").astype(np.int64, copy=False)
+        # from order by row to order by frame
+        order = np.argsort((index // (ny * nx)).astype(np.uint16), kind="stable")
+        columns = {name: columns.pop(name)[order] for name in _MEASURED}
+        result = reference.astype(np.float32, copy=False)
+        result[~np.isfinite(self.surroundings[0])] = np.nan
+        return Outliers(
+            (n, ny, nx), result, **images, index=index[order], **columns, kept=np.zeros(index.size, bool)
+        )  # fmt: skip
 
     def _weighted_mean(self, y, x, flags):
         """Noise-weighted mean of the frames that survive at some pixels; NaN where none does."""
@@ -248,47 +357,77 @@ class Detector:
         v = np.maximum(a + b * level, least)
         return z, survives, np.maximum(v * inflation, v + c * structure)
 
-    def _measurer(self, rejected, reference, fewest, most):
-        """measure(stack, row0, row1, top, y0, y1) for each piece, and gather() for the end."""
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was found in some rows: of the image from row `first` on, and of the pixels that stand out, by row."""
+
+    first: int
+    reference: np.ndarray
+    images: dict
+    index: np.ndarray
+    measured: np.ndarray
+
+
+class _Measure:
+    """Measures what is flagged in some rows."""
+
+    def __init__(self, rows, limits):
+        self.rows, self.limits = rows, limits
+
+    def __call__(self, y0, y1, parts, reference, index):
+        stack, row0, row1, top = self.rows.read(y0, y1)
+        n, ny, nx = self.rows.image_set.shape
+        flags = np.zeros((n, y1 - y0, nx), bool)
+        frame, y, x = np.unravel_index(index, (n, ny, nx))
+        flags[frame, y - y0, x] = True
+        return self.settle(stack, row0, row1, top, parts[1:], reference.copy(), flags)
+
+    def settle(self, stack, row0, row1, top, parts, reference, flags):
+        """What is flagged in the rows row0 ... row1 of the stack; the other arrays begin there."""
+        size = np.count_nonzero(flags)
+        where, measured = np.empty((3, size), np.int32), np.empty((len(_MEASURED), size))
+        images = {name: np.zeros(reference.shape, dtype) for name, dtype in zip(_MAPS, _MAP_TYPES, strict=True)}
+        out = flags, reference, tuple(images.values()), where, measured
+        size = kernels_flag.settle(stack, row0, row1, top, self.rows.exact, *parts, *self.limits, *out)
+        index = np.ravel_multi_index(tuple(where[:, :size]), self.rows.image_set.shape)
+        return _Found(top + row0, reference, images, index, measured[:, :size].copy())
+
+
+class _Find:
+    """Flags what deviates in some rows, and measures it."""
+
+    def __init__(self, rows, settings, limits):
+        self.rows, self.settings = rows, settings
+        self.flag = (_Judge if settings.by_noise else _Clip)(settings, rows.image_set.shape[0])
+        self.measure = _Measure(rows, limits)
+
+    def __call__(self, y0, y1, parts):
         rows = self.rows
-        shape = rejected.shape
-        images = np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.uint16), np.zeros(shape[1:], np.float32)
-        found = {}
-
-        def measure(stack, row0, row1, top, y0, y1):
-            here = slice(y0, y1)
-            flags = rejected[:, here]
-            size = np.count_nonzero(flags)
-            where, measured = np.empty((3, size), np.int32), np.empty((5, size))
-            parts = [image[here] for image in self.surroundings[1:]]
-            out = flags, reference[here], tuple(image[here] for image in images), where, measured
-            size = kernels_flag.settle(stack, row0, row1, top, rows.exact, *parts, fewest, most, *out)
-            # one by one, so that each can be given back
-            found[y0] = [np.ravel_multi_index(tuple(where[:, :size]), shape), *(row[:size].copy() for row in measured)]
-
-        def gather():
-            parts = [found[y0] for y0 in sorted(found)]
-            index = np.concatenate([part.pop(0) for part in parts])
-            # from order by row to order by frame
-            order = np.argsort((index // (shape[1] * shape[2])).astype(np.uint16), kind="stable")
-            measured = [np.concatenate([part.pop(0) for part in parts])[order] for _ in range(5)]
-            result = reference.astype(np.float32, copy=False)
-            result[~np.isfinite(self.surroundings[0])] = np.nan
-            return Outliers(rejected, result, *images, index[order], *measured, np.zeros(index.size, bool))
-
-        return measure, gather
+        stack, row0, row1, top = rows.read(y0, y1, _RIM)
+        n, _, nx = rows.image_set.shape
+        flags, reference = np.zeros((n, y1 - y0, nx), bool), np.empty((y1 - y0, nx), rows.dtype)
+        self.flag(stack, row0, row1, top, rows, parts, reference, flags)
+        if not self.settings.grow:
+            parts = [image[row0:row1] for image in parts[1:]]
+            return self.measure.settle(stack, row0, row1, top, parts, reference, flags)
+        frame, y, x = np.nonzero(flags)
+        index = np.ravel_multi_index((frame, y + y0, x), rows.image_set.shape)
+        return _Found(y0, reference, {}, index, np.empty((0, index.size)))
 
 
 class _Rows:
     """Rows of all frames for the kernels, and what the kernels are told of each frame."""
 
-    def __init__(self, image_set, model, corner):
+    def __init__(self, image_set, model, corner, work):
         self.image_set = image_set
+        self.work = work
         self.dtype = image_set.work_dtype
         frames = image_set.frames
         # the frames themselves where a kernel can read them as they are
-        as_they_are = frames.dtype == self.dtype and frames.dtype.isnative and frames.flags.c_contiguous
-        self.frames = np.asarray(frames) if as_they_are and image_set.mask is None else None
+        as_they_are = not image_set.on_demand and frames.dtype == self.dtype and frames.dtype.isnative
+        as_they_are = as_they_are and frames.flags.c_contiguous and image_set.mask is None
+        self.frames = np.asarray(frames) if as_they_are else None
         normalization = model.normalization
         scales, gradients = normalization.scales, normalization.gradients
         a, b, c, least = model.noise.on_reference(scales, normalization.offsets)
@@ -302,18 +441,21 @@ class _Rows:
     def blocks(self):
         """(first, last + 1) rows of each piece of work."""
         n, ny, nx = self.image_set.shape
-        size = int(np.clip(_BLOCK_BYTES // (n * nx * self.dtype.itemsize), 4, ny))
+        size = int(np.clip(self.work.block_bytes // (n * nx * self.dtype.itemsize), 4, ny))
         return [(y, min(y + size, ny)) for y in range(0, ny, size)]
 
-    def read(self, y0, y1, rim=0):
-        """(frames, row0, row1, top, first, last): a C-contiguous array that holds rows y0 ... y1 of all frames as
-        its rows row0 ... row1, with `rim` more on either side where there are any; its first row is row `top` of the
-        image, and it holds the rows first ... last."""
+    def span(self, y0, y1, rim=0):
+        """The rows that `read` gives: (first, last + 1)."""
         ny = self.image_set.shape[1]
+        return (0, ny) if self.frames is not None else (max(y0 - rim, 0), min(y1 + rim, ny))
+
+    def read(self, y0, y1, rim=0):
+        """(frames, row0, row1, top): a C-contiguous array that holds rows y0 ... y1 of all frames as its rows
+        row0 ... row1, with `rim` more on either side where there are any; its first row is row `top` of the image."""
         if self.frames is not None:
-            return self.frames, y0, y1, 0, 0, ny
-        first, last = max(y0 - rim, 0), min(y1 + rim, ny)
-        return (self.image_set.read(slice(first, last)), y0 - first, y1 - first, first, first, last)
+            return self.frames, y0, y1, 0
+        first, last = self.span(y0, y1, rim)
+        return self.image_set.read(slice(first, last)), y0 - first, y1 - first, first
 
     def samples(self, y, x):
         """(frame - offset) / scale of some pixels of all frames, (N, K) float64; NaN = not to be used."""
@@ -322,9 +464,28 @@ class _Rows:
         z = np.where(self.image_set.usable(where), self.image_set.frames[where], np.nan)
         return (z - (origin + gy * y + gx * x)) / scale
 
-    def work(self, function, progress=None, begin=0.0, end=0.0):
+    def each(self, function):
         """function(y0, y1) for each piece, on all cores."""
-        in_threads(function, self.blocks(), progress and (lambda share: progress(begin + (end - begin) * share)))
+        in_threads(function, self.blocks())
+
+
+class _Look:
+    """Median of every pixel in some rows, and the scatter about it."""
+
+    def __init__(self, rows):
+        n = rows.image_set.shape[0]
+        self.rows, self.network, self.drop = rows, kernels.median_network(n), _dropped(n)
+
+    def __call__(self, y0, y1):
+        frames, row0, row1, top = self.rows.read(y0, y1)
+        median, scatter = np.empty((2, y1 - y0, frames.shape[2]), self.rows.dtype)
+        kernels.stack_scatter(frames, row0, row1, top, self.rows.model, *self.network, self.drop, median, scatter)
+        return median, scatter
+
+
+def _dropped(n):
+    """How many of the largest of n residuals are left out of the scatter."""
+    return 1 + n // 64
 
 
 def _look_around(rows, model, progress):
@@ -334,15 +495,12 @@ def _look_around(rows, model, progress):
     n, ny, nx = rows.image_set.shape
     # each by itself: what is done with is given back
     median, scatter, local, structure = (np.empty((ny, nx), rows.dtype) for _ in range(4))
-    network = kernels.median_network(n)
     window = kernels.median_network(25)
-    drop = 1 + n // 64
-
-    def first(y0, y1):
-        frames, row0, row1, top, _, _ = rows.read(y0, y1)
-        kernels.stack_scatter(frames, row0, row1, top, rows.model, *network, drop, median[y0:y1], scatter[y0:y1])
-
-    rows.work(first, progress, 0.1, 0.4)
+    blocks = rows.blocks()
+    found = rows.work.map("look", _Look(rows), blocks, lambda share: progress(0.1 + 0.3 * share))
+    for (y0, y1), part in zip(blocks, found, strict=True):
+        median[y0:y1], scatter[y0:y1] = part
+    del found
     finite = np.isfinite(scatter)
     if not finite.all():
         scatter[~finite] = np.median(scatter[finite]) if finite.any() else 1
@@ -357,20 +515,21 @@ def _look_around(rows, model, progress):
         local[y0:y1] = kernels.median_around(scatter, y0, y1, *window)
         structure[y0:y1] = structure_above_noise(kernels.range_around(median, y0, y1), model.sky_variance, n)
 
-    rows.work(second, progress, 0.4, 0.45)
+    rows.each(second)
+    progress(0.45)
     if first_look:
         # what noise alone gives; more only where the sky itself shows more
         thin = slice(None, None, max(1, median.size // 100_000))
         values = local.reshape(-1)[thin]
         plain = structure.reshape(-1)[thin] == 0
         typical = np.median(values[plain] if plain.sum() > 100 else values)
-        model = replace(model, scatter=float(max(typical, _scatter_of_noise(n, drop))))
+        model = replace(model, scatter=float(max(typical, _scatter_of_noise(n, _dropped(n)))))
     inflation = scatter  # its memory is free for use
 
     def third(y0, y1):
         np.maximum(kernels.mean_around(local, y0, y1) / rows.dtype.type(model.scatter), 1, out=inflation[y0:y1])
 
-    rows.work(third)
+    rows.each(third)
     if n == 2:
         # a hit cannot be told from scatter; the lower of two frames, which holds no hits, shows where stars are
         inflation[ndimage.maximum_filter(structure, 5) == 0] = 1
@@ -388,17 +547,18 @@ def _scatter_of_noise(n, drop):
     return float(np.median(chi, axis=0).mean())
 
 
-def _judge(settings):
-    """What flags the pixels of some rows with the noise model."""
-    low = settings.high_pair if settings.low is None else settings.low_pair
-    high = settings.high_pair
+class _Judge:
+    """Flags the pixels of some rows with the noise model."""
 
-    def flag(stack, row0, row1, top, rows, parts, reference, flags):
-        _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags)
-        if settings.detection == "noise":
-            kernels_flag.excuse(stack, row0, row1, top, rows.model, *parts, high, flags)
+    def __init__(self, settings, n):
+        self.high = settings.high_pair
+        self.low = self.high if settings.low is None else settings.low_pair
+        self.excuse = settings.detection == "noise"
 
-    return flag
+    def __call__(self, stack, row0, row1, top, rows, parts, reference, flags):
+        _judge_rows(stack, row0, row1, top, rows, parts, self.high, self.low, reference, flags)
+        if self.excuse:
+            kernels_flag.excuse(stack, row0, row1, top, rows.model, *parts, self.high, flags)
 
 
 def _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags):
@@ -409,19 +569,20 @@ def _judge_rows(stack, row0, row1, top, rows, parts, high, low, reference, flags
     kernels_flag.judge(stack, row0, row1, top, rows.model, keep, *parts, *limits, reference, flags)
 
 
-def _clipper(settings, n):
-    """What flags the pixels of some rows by the scatter of each pixel's own samples."""
-    bright, dark = settings.high_pair if settings.high is not None else (np.inf, np.inf)
-    method = getattr(kernels_clip, settings.detection.upper())
-    how = method, settings.centre == "mean", bright, dark, -1 if settings.maxiters is None else settings.maxiters
-    tables = _esd_table(n), *kernels.median_network(n)
-    never = np.inf, np.inf
+class _Clip:
+    """Flags the pixels of some rows by the scatter of each pixel's own samples."""
 
-    def flag(stack, row0, row1, top, rows, parts, reference, flags):
+    def __init__(self, settings, n):
+        bright, dark = settings.high_pair if settings.high is not None else (np.inf, np.inf)
+        method = getattr(kernels_clip, settings.detection.upper())
+        maxiters = -1 if settings.maxiters is None else settings.maxiters
+        self.how = method, settings.centre == "mean", bright, dark, maxiters
+        self.tables = _esd_table(n), *kernels.median_network(n)
+
+    def __call__(self, stack, row0, row1, top, rows, parts, reference, flags):
+        never = np.inf, np.inf
         _judge_rows(stack, row0, row1, top, rows, parts, never, never, reference, flags)
-        kernels_clip.clip(stack, row0, row1, top, rows.exact, *how, *tables, flags[:, row0:row1])
-
-    return flag
+        kernels_clip.clip(stack, row0, row1, top, rows.exact, *self.how, *self.tables, flags)
 
 
 def _esd_table(n, alpha=0.05):
@@ -432,7 +593,13 @@ def _esd_table(n, alpha=0.05):
     return (left - 1) * t / np.sqrt((left - 2 + t * t) * left)
 
 
-def _grow(image_set, rejected, distance):
-    disk = np.hypot(*np.mgrid[-distance : distance + 1, -distance : distance + 1]) <= distance
-    for i, frame in enumerate(rejected):
-        frame[:] = ndimage.binary_dilation(frame, disk) & image_set.usable(i)
+def _grow(image_set, index, distance):
+    """Flat index of the pixels within a distance of some, in the same frame, that can be used; ascending."""
+    offset = np.argwhere(np.hypot(*np.mgrid[-distance : distance + 1, -distance : distance + 1]) <= distance)
+    frame, y, x = np.unravel_index(index, image_set.shape)
+    grown = np.zeros(0, np.int64)
+    for dy, dx in offset - int(distance):
+        inside = (y + dy >= 0) & (y + dy < image_set.shape[1]) & (x + dx >= 0) & (x + dx < image_set.shape[2])
+        where = frame[inside], y[inside] + dy, x[inside] + dx
+        grown = np.union1d(grown, np.ravel_multi_index(where, image_set.shape))
+    return grown[image_set.usable(np.unravel_index(grown, image_set.shape))]

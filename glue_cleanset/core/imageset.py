@@ -118,6 +118,12 @@ class ImageSet:
         rest._check_content()
         return rest
 
+    def with_frames(self, frames):
+        """The same set with the same values in another array."""
+        rest = copy(self)
+        object.__setattr__(rest, "frames", frames)
+        return rest
+
     def hide(self, ignored):
         """The same set with more pixels masked, (N, ny, nx) bool or such on demand, whatever is left."""
         rest = copy(self)

@@ -119,7 +119,7 @@ def preview(image_set, model, settings, rows, columns):
     """
     y0, y1, x0, x1 = *rows, *columns
     detector, top, left = _look_at(image_set, model, settings, y0, y1, x0, x1)
-    return detector.find().rejected[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    return detector.find().flags()[:, y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def _look_at(image_set, model, settings, y0, y1, x0, x1):

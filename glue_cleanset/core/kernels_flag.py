@@ -201,7 +201,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
 
     The first leaves out of the reference what lies beyond `keep` (variances) of the median, the second what
     the first flagged. All rows of `frames` may be read, as neighbours have a say; `median`, `inflation`, `structure`,
-    `reference` and `flags` have the rows of `frames`.
+    `reference` and `flags` begin at row0, the images have the rows of `frames`.
 
     `high`, `low`, `joint`, `cap`: (bright, dark) [sigma]. A pixel is flagged above `high`; or above `low`, where it and
     its strongest neighbours, each counted to `cap`, exceed `joint` together. Infinite thresholds mean one
@@ -261,7 +261,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                     i, x = outliers[0, k], outliers[1, k]
                     told[x] += code[i]
                     if row0 <= y < row1 and x0 <= a + x < x1:
-                        flags[i, y, a + x] = True
+                        flags[i, y - row0, a + x] = True
             # only now may the second change the row before that
             change = changes[(row - 2) % 5]
             for k in range(1, change[0] + 1):
@@ -286,21 +286,23 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                     told[outliers[1, k]] = 0
                 told[change[1 : change[0] + 1]] = 0
             if row0 <= y < row1:
-                reference[y, x0:x1] = means[y % 5, x0 - a : x1 - a]
+                reference[y - row0, x0:x1] = means[y % 5, x0 - a : x1 - a]
             # next to what has changed the first judgement does not stand
             y = row - 3
             if y >= row0:
-                _judge_again(ring, y, changes, x0 - a, x1 - a, high, low, joint, cap, flags[:, y, a:b])
+                _judge_again(ring, y, changes, x0 - a, x1 - a, high, low, joint, cap, flags[:, y - row0, a:b])
 
 
 @jit
 def _any_frame(flags, y, some):
     """Where is any frame flagged in this row?"""
     some[:] = False
+    # (bytes, as a loop over bool is not vectorised)
+    any_frame = some.view(np.uint8)
     for i in range(len(flags)):
-        line = flags[i, y]
-        for x in range(len(some)):
-            some[x] |= line[x]
+        line = flags[i, y].view(np.uint8)
+        for x in range(len(any_frame)):
+            any_frame[x] |= line[x]
 
 
 @jit
@@ -308,15 +310,15 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
     """Take back flags of the rows row0 ... row1 on stars that have changed their light.
 
     Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
-    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `median`, `inflation`,
-    `structure` and `flags` have the rows of `frames`.
+    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `flags` begins at
+    row0, `median`, `inflation` and `structure` have the rows of `frames`.
     """
     n, rows, nx = frames.shape
     va, vb, vc, vmin = model[4:]
     share = np.empty(24)
     some = np.empty(nx, np.bool_)
     for y in range(row0, row1):
-        _any_frame(flags, y, some)
+        _any_frame(flags, y - row0, some)
         for x in range(nx):
             if not some[x] or structure[y, x] == 0:
                 continue
@@ -325,7 +327,7 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                 for a in range(max(x - 4, 0), min(x + 5, nx)):
                     dark = min(dark, median[b, a])
             for i in range(n):
-                if not flags[i, y, x]:
+                if not flags[i, y - row0, x]:
                     continue
                 count = 0
                 for b in range(max(y - 2, 0), min(y + 3, rows)):
@@ -347,7 +349,8 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
                 r = on_reference(frames, i, y, top, x, model) - median[y, x]
                 left = np.abs(r - change * (median[y, x] - dark))
                 v = variance_of(va[i], vb[i], vc[i], vmin[i], median[y, x], inflation[y, x], structure[y, x])
-                flags[i, y, x] = not (left < 0.6 * np.abs(r) and left * left < high[0 if r > 0 else 1] ** 2 * v)
+                like_star = left < 0.6 * np.abs(r) and left * left < high[0 if r > 0 else 1] ** 2 * v
+                flags[i, y - row0, x] = not like_star
 
 
 @inline

@@ -111,7 +111,7 @@ class _Whole:
         group = self.of(outliers.index)
         whole = group > 0
         # what has grown is part of its event, whatever its sign
-        measured = outliers.index, outliers.residual, outliers.significance, outliers.rejected.shape
+        measured = outliers.index, outliers.residual, outliers.significance, outliers.shape
         events, numbers = find_events(*measured, group, whole, mixed=grow > 0)
         of_event = np.zeros(len(events), int)
         of_event[numbers[whole] - 1] = group[whole]
@@ -162,7 +162,7 @@ def tell_kinds(detector, outliers):
         trailed = trails.index
         whole.add("trail", trailed, trails.trail)
         if whole.index.size:
-            outliers = _flag(detector, outliers, outliers.rejected, whole.index)
+            outliers = _flag(detector, outliers, outliers.index, whole.index)
             found = look(outliers)
     else:
         found = look(outliers)
@@ -197,12 +197,10 @@ def tell_kinds(detector, outliers):
 
 
 def _flag(detector, outliers, flags, index):
-    """The outliers with these flags, and with the pixels of the index among them, as far as the settings allow."""
-    before, settings = outliers.rejected, detector.settings
-    flags = flags.copy() if flags is before else flags
-    flags.reshape(-1)[index] = True
-    limits = settings.min_frames, settings.most_rejected(len(flags))
-    return detector.measure_again(flags, before, outliers.reference, *limits)[0]
+    """The outliers with these pixels flagged, and those of the index beside them, as far as the settings allow."""
+    settings = detector.settings
+    limits = settings.min_frames, settings.most_rejected(outliers.shape[0])
+    return detector.change(outliers, np.union1d(flags, index), *limits)
 
 
 def _often(n):
@@ -249,12 +247,12 @@ class _Stars:
         self._detector = detector
 
         def look(y0, y1):
-            frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
+            frames, row0, row1, top = rows.read(y0, y1, rim=kernels_kinds.RADIUS)
             out = self.change, self.error, self.explained, self.total, self.misfit
             kernels_kinds.star_changes(frames, row0, row1, top, rows.exact, median, self.peaks, *out)
 
         if self.peaks.size:
-            rows.work(look)
+            rows.each(look)
 
     def scatter(self):
         """Typical difference of the light of the stars in each frame from one share for all, (N,); NaN = too few."""
@@ -303,7 +301,7 @@ class _Stars:
     def _pixels(self, i, s, outliers):
         """Flat index of the pixels in which star s has changed by more than the noise in frame i, and not been hit."""
         detector = self._detector
-        shape = outliers.rejected.shape
+        shape = outliers.shape
         y, x = self.peaks[:, s]
         reach = kernels_kinds.RADIUS
         y0, y1, x0, x1 = max(y - 6, 0), min(y + 7, shape[1]), max(x - 6, 0), min(x + 7, shape[2])
@@ -318,7 +316,7 @@ class _Stars:
             mine = (np.abs(light) > sigma) & image_set.usable((i, slice(y0, y1), slice(x0, x1)))
             mine &= np.hypot(yy - y, xx - x) <= reach
             hit = np.abs(z - median - light) > 0.6 * np.abs(z - median) + sigma
-        mine &= ~(hit & outliers.rejected[i, y0:y1, x0:x1])
+        mine &= ~(hit & outliers.has(np.ravel_multi_index((np.full(yy.shape, i), yy, xx), shape)))
         return np.ravel_multi_index((np.full(mine.sum(), i), yy[mine], xx[mine]), shape)
 
 
@@ -425,11 +423,11 @@ def _shapes(events, detector, wanted):
     sharp, error = np.full((2, wanted.size), np.nan)
 
     def look(y0, y1):
-        frames, row0, row1, top, _, _ = rows.read(y0, y1, rim=1)
+        frames, row0, row1, top = rows.read(y0, y1, rim=1)
         first, last = np.searchsorted(y, [y0, y1])
         kernels_kinds.event_shapes(frames, row0, row1, top, rows.exact, median, frame, y, x, first, last, sharp, error)
 
-    rows.work(look)
+    rows.each(look)
     shapes = np.full((2, len(events)), np.nan)
     shapes[:, wanted[order]] = sharp, error
     return shapes

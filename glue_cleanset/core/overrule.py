@@ -96,8 +96,10 @@ def overrule(result, frames, *, restore=None, reject=None, keep=None):
 def plan(result, image_set, **said):
     """What changes in a result by a person's word, as for `work_out`; `image_set` is what was cleaned."""
     events = result.event_pixels, result.event_numbers
+    kept = np.isin(result.event_numbers, result.events["event"][np.asarray(result.events["kept"])])
+    rejected = result.event_pixels[~kept]
     return work_out(
-        image_set, result.settings, result.model, result.rejected, result.reference, events, result.events,
+        image_set, result.settings, result.model, rejected, result.reference, events, result.events,
         light=result.light, **said,
     )  # fmt: skip
 
@@ -115,6 +117,7 @@ def apply(result, change, cleaned):
     return replace(
         result,
         cleaned=cleaned,
+        rejected=outliers.flags(),
         **outliers.images(),
         events=change.events,
         summary=change.summary,
@@ -148,8 +151,8 @@ def work_out(
         Of the cleaning; its limits on how many frames may be rejected do not bind a person.
     model : SetModel
         Of the cleaning.
-    rejected : ndarray, (N, ny, nx), bool
-        What is rejected now.
+    rejected : ndarray, (R,), int64
+        Flat index of what is rejected now, ascending.
     reference : ndarray, (ny, nx)
         As it is now [ADU].
     events : (ndarray, ndarray), (K,)
@@ -172,27 +175,23 @@ def work_out(
         for name, words in (("restore", restore), ("reject", reject), ("keep", keep))
     )
     pixels, old_numbers = events
-    flags = rejected.copy()
+    flags = rejected
     if take is not None:
-        taken = np.flatnonzero(take & ~rejected)
+        taken = np.setdiff1d(np.flatnonzero(take), rejected, assume_unique=True)
         # masked pixels are not judged, by nobody
-        flags.reshape(-1)[taken[image_set.usable(np.unravel_index(taken, shape))]] = True
-    held = pixels[~flags.reshape(-1)[pixels]]
+        flags = np.union1d(flags, taken[image_set.usable(np.unravel_index(taken, shape))])
+    held = np.setdiff1d(pixels, flags, assume_unique=True)
     if give_back is not None:
-        flags &= ~give_back
+        flags = flags[~give_back[np.unravel_index(flags, shape)]]
     if hold is not None:
-        held = np.union1d(held, np.flatnonzero(flags & hold))
-        flags &= ~hold
-    changed = np.flatnonzero(flags != rejected)
-    gone = rejected.reshape(-1)[changed]
+        holds = hold[np.unravel_index(flags, shape)]
+        held, flags = np.union1d(held, flags[holds]), flags[~holds]
+    changed = np.setxor1d(flags, rejected, assume_unique=True)
+    gone = np.isin(changed, rejected, assume_unique=True)
     # what is kept stands out as well, and has no say in the reference
-    before = rejected.copy()
-    before.reshape(-1)[pixels] = True
-    flags.reshape(-1)[held] = True
+    before, flags = np.union1d(rejected, pixels), np.union1d(flags, held)
     outliers, columns = Detector(image_set, model, settings).measure_again(flags, before, reference)
-    kept = np.zeros(flags.shape, bool)
-    kept.reshape(-1)[held] = True
-    outliers = outliers.keep(kept.reshape(-1)[outliers.index])
+    outliers = outliers.keep(np.isin(outliers.index, held, assume_unique=True))
 
     hit = np.zeros(reference.size, bool)
     hit[columns] = True
@@ -203,7 +202,7 @@ def work_out(
         again |= np.isin(outliers.index, light[0])
     again = np.flatnonzero(again & ~outliers.kept)
     light = light_of_kept(light, outliers)
-    repaired = repaired_values(image_set, outliers.part(again), model.normalization, settings, light)
+    repaired = repaired_values(image_set, outliers, again, model.normalization, settings, light)
     index = np.concatenate([outliers.index[again], changed[gone]])
     values = np.empty(index.size, copied_dtype(image_set))
     values[: again.size] = repaired
@@ -263,7 +262,7 @@ def _around(index, shape):
 def _relabel(outliers, old_index, old_numbers, table, mixed, changed):
     """The events that there are now, (numbers of the pixels, table); events keep the numbers they had: of two that an
     event fell into the first, of two that were joined too."""
-    index, shape = outliers.index, outliers.rejected.shape
+    index, shape = outliers.index, outliers.shape
     old = _look_up(index, old_index, old_numbers)
     facts = {name: np.zeros(np.max(old_numbers, initial=0) + 1, dtype) for name, dtype in FACTS.items()}
     facts["kind"][:] = "other"

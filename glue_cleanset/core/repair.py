@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import special
 
+from .threads import in_threads
+
 # how far the good neighbours of a pixel may lie
 REACH = 10
 
@@ -17,10 +19,16 @@ def copied_dtype(image_set):
 
 def copy_frames(image_set):
     """The frames, to be repaired: (N, ny, nx)."""
-    return image_set.frames.astype(copied_dtype(image_set), order="C")
+    frames = np.empty(image_set.shape, copied_dtype(image_set))
+
+    def copy(i):
+        frames[i] = image_set.frames[i]
+
+    in_threads(copy, [(i,) for i in range(len(frames))])
+    return frames
 
 
-def repaired_values(image_set, outliers, normalization, settings, light=None):
+def repaired_values(image_set, outliers, which, normalization, settings, light=None):
     """What stands in the place of each rejected pixel.
 
     Where no frame survives at a pixel, 'median' and 'mean' fall back to 'neighbours'; where no good neighbour lies
@@ -30,6 +38,8 @@ def repaired_values(image_set, outliers, normalization, settings, light=None):
     ----------
     image_set : ImageSet
     outliers : Outliers
+    which : ndarray
+        Those of its pixels that are to be repaired, as an index.
     normalization : Normalization
         A value from the set is brought to the frame's own scale.
     settings : CleanSettings
@@ -41,24 +51,24 @@ def repaired_values(image_set, outliers, normalization, settings, light=None):
     Returns
     -------
     ndarray, (K,), or float
-        For each pixel of ``outliers.index`` [ADU]; with ``repair='none'`` the values that are there.
+        For each of these pixels [ADU]; with ``repair='none'`` the values that are there.
     """
-    index, how = outliers.index, settings.repair
+    index, how = outliers.index[which], settings.repair
     where = np.unravel_index(index, image_set.shape)
     if how == "none":
         return image_set.frames[where]
     if how in ("zero", "nan", "constant"):
         return {"zero": 0.0, "nan": np.nan, "constant": settings.constant}[how]
     if how == "neighbours":
-        return _from_neighbours(image_set, outliers.rejected, index)
-    values = normalization.scales[where[0]] * getattr(outliers, how) + normalization.offset_at(*where)
+        return _from_neighbours(image_set, outliers, index)
+    values = normalization.scales[where[0]] * getattr(outliers, how)[which] + normalization.offset_at(*where)
     if light is not None and len(light[0]):
         place = np.minimum(np.searchsorted(light[0], index), len(light[0]) - 1)
         values += np.where(light[0][place] == index, light[1][place], 0)
     if settings.add_noise:
-        values += outliers.missing_noise * _deviates(index, settings.seed)
+        values += outliers.missing_noise[which] * _deviates(index, settings.seed)
     alone = np.isnan(values)
-    values[alone] = _from_neighbours(image_set, outliers.rejected, index[alone])
+    values[alone] = _from_neighbours(image_set, outliers, index[alone])
     return values
 
 
@@ -78,7 +88,7 @@ def light_of_kept(light, outliers):
     """
     if light is None:
         return None
-    nx = outliers.rejected.shape[2]
+    nx = outliers.shape[2]
     around = (np.arange(-2, 3)[:, None] * nx + np.arange(-2, 3)).reshape(-1)
     stays = np.isin(light[0][:, None] + around, outliers.index[outliers.kept]).any(axis=1)
     return tuple(part[stays] for part in light)
@@ -97,19 +107,16 @@ def _deviates(index, seed):
     return special.ndtri(((x >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53)
 
 
-def _from_neighbours(image_set, rejected, index):
-    """Median of the good pixels in the smallest square around each pixel that holds three or more."""
+def _from_neighbours(image_set, outliers, index):
+    """Median of the good pixels in the smallest square around each pixel that holds three or more; `index` ascends."""
     values = np.full(index.size, np.nan)
-    _, ny, nx = image_set.shape
-    for k, (i, y, x) in enumerate(zip(*np.unravel_index(index, image_set.shape), strict=True)):
-        for reach in range(1, REACH + 1):
-            here = (
-                i,
-                slice(max(y - reach, 0), min(y + reach + 1, ny)),
-                slice(max(x - reach, 0), min(x + reach + 1, nx)),
-            )
-            good = image_set.usable(here) & ~rejected[here]
-            if good.sum() >= 3:
-                values[k] = np.median(image_set.frames[here][good])
-                break
+    frames, y, x = np.unravel_index(index, image_set.shape)
+    for i in np.unique(frames):
+        frame, good = image_set.frames[i], image_set.usable(i) & ~outliers.plane(i)
+        for k in np.flatnonzero(frames == i):
+            for reach in range(1, REACH + 1):
+                here = tuple(slice(max(at - reach, 0), at + reach + 1) for at in (y[k], x[k]))
+                if good[here].sum() >= 3:
+                    values[k] = np.median(frame[here][good[here]])
+                    break
     return values

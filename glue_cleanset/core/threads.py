@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["at_once", "in_threads", "pieces"]
+__all__ = ["Work", "at_once", "in_threads", "pieces"]
 
 
 def in_threads(function, items, done=None):
@@ -16,21 +16,55 @@ def in_threads(function, items, done=None):
     items : sequence of tuple
     done : callable, optional
         Called with the share of the items that are finished; may raise to stop, and what has not begun is left out.
+
+    Returns
+    -------
+    list
+        What it returned for each.
     """
     if len(items) == 1 and done is None:
-        function(*items[0])
-        return
+        return [function(*items[0])]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ThreadPoolExecutor(cores) as pool:
         tasks = [pool.submit(function, *item) for item in items]
+        results = []
         try:
             for number, task in enumerate(tasks, start=1):
-                task.result()
+                results.append(task.result())
                 if done is not None:
                     done(number / len(tasks))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+        return results
+
+
+class Work:
+    """Where the pieces of a set are worked on, and how large they are: here, on all cores.
+
+    Parameters
+    ----------
+    block_bytes : int
+        What a piece of the frames takes in memory, about.
+    """
+
+    def __init__(self, block_bytes=8 * 2**20):
+        self.block_bytes = block_bytes
+
+    def map(self, name, function, items, done=None):
+        """What function(*item) gives for every item, as a list.
+
+        Parameters
+        ----------
+        name : str
+            Of the step; empty where nobody needs to know it.
+        function : callable
+            Can be pickled where its frames can; without side effects.
+        items : list of tuple
+        done : callable, optional
+            As for `in_threads`.
+        """
+        return in_threads(function, items, done)
 
 
 def at_once(*functions):

@@ -12,6 +12,7 @@ from scipy import ndimage
 from . import kernels_tracks as kernels
 from .detect import CAP, JOINT, Detector
 from .psf import Psf
+from .threads import in_threads
 
 __all__ = ["MovingObjects", "find_tracks", "track_table"]
 
@@ -67,8 +68,8 @@ class MovingObjects:
         Flat index into (N, ny, nx) of the pixels of the objects: where their light exceeds the plain noise; ascending.
     track : ndarray, (K,), int32
         Whose pixel it is.
-    flags : ndarray, (N, ny, nx), bool
-        What is rejected, now that the objects are known; the very array of the outliers where there are none.
+    flags : ndarray, (K,), int64
+        Flat index of what is flagged, now that the objects are known; ascending.
     light : (ndarray, ndarray), (L,)
         Flat index of each hit on an object, ascending, and the object's own light there [ADU of the frame].
     """
@@ -134,7 +135,7 @@ def find_tracks(detector, outliers, events, numbers, psf, times=None, shifts=Non
     -------
     MovingObjects
     """
-    n = len(outliers.rejected)
+    n = outliers.shape[0]
     t = _steps(times, n)
     objects = []
     if psf is not None and n > 2:
@@ -159,7 +160,7 @@ def _find_points(detector, outliers, events, numbers, psf):
     """Points of light in single frames: (6, K), see `kernels_tracks.find_points`."""
     rows, model = detector.rows, detector.model
     median, inflation, _ = detector.surroundings
-    n, ny, nx = outliers.rejected.shape
+    n, ny, nx = outliers.shape
     half = 2 if psf.fwhm < 2.2 else 3 if psf.fwhm < 4.5 else 4
     limits = _LEAST, _WORST, _WRONG
     hidden = _LEAST_HIDDEN, _WORST_HIDDEN, _WRONG
@@ -172,22 +173,26 @@ def _find_points(detector, outliers, events, numbers, psf):
     found = []
 
     def look(y0, y1):
-        stack, row0, row1, top, first, last = rows.read(y0, y1, rim=half)
+        stack, row0, row1, top = rows.read(y0, y1, rim=half)
+        first, last = rows.span(y0, y1, rim=half)
         begin = np.arange(n) * ny * nx
         size = np.diff(np.searchsorted(outliers.index, [begin + y0 * nx, begin + y1 * nx]), axis=0).sum()
         points = np.empty((6, size))
         parts = median[first:last], outliers.index, outliers.residual, ny, psf.form, half, sides, limits
         count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
         found.append(points[:, :count])
-        places = kernels.restless_places(inflation, median, y0, y1, model.sky, rows.exact, restless, _LIVELY, 2)
-        worst = np.argsort(-inflation[tuple(places)], kind="stable")
-        for y, x in places.T[worst[: _MOST_RESTLESS // len(rows.blocks()) + 1]]:
-            points = np.empty((6, 3 * n))
-            z, variance, corner = _box(detector, y, x, 4 + 2 * half)
-            count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
-            found.append(points[:, :count])
 
-    rows.work(look)
+    rows.each(look)
+    places = kernels.restless_places(inflation, median, 0, ny, model.sky, rows.exact, restless, _LIVELY, 2)
+    worst = np.argsort(-inflation[tuple(places)], kind="stable")
+
+    def look_below(y, x):
+        points = np.empty((6, 3 * n))
+        z, variance, corner = _box(detector, y, x, 4 + 2 * half)
+        count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
+        found.append(points[:, :count])
+
+    in_threads(look_below, places.T[worst[:_MOST_RESTLESS]].tolist())
     # what moved while the shutter was open: its peak as if it had stood still
     streaks = np.zeros((6, 50 * n))
     width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
@@ -406,10 +411,10 @@ def _misfit_at_rest(z, variance, photons, y, x, motion, psf):
 
 
 def _describe(detector, outliers, psf, t, objects):
-    n, ny, nx = outliers.rejected.shape
+    n, ny, nx = outliers.shape
     positions = np.array([one.places for one in objects]).reshape(-1, n, 2)
     index, track = _footprints(detector, objects, (n, ny, nx))
-    flags, light = outliers.rejected, (np.empty(0, np.int64), np.empty(0))
+    flags, light = outliers.index, (np.empty(0, np.int64), np.empty(0))
     if objects:
         flags, light = _judge_again(detector, outliers, objects, index)
     return MovingObjects(track_table(objects, positions, t, psf), positions, index, track, flags, light)
@@ -474,10 +479,10 @@ def _square(place, reach, shape):
 
 
 def _judge_again(detector, outliers, objects, index):
-    """The flags, judged anew around the objects with their pixels left out; the hits on them, and the light below."""
-    shape = outliers.rejected.shape
-    flags = outliers.rejected.copy()
-    flags.reshape(-1)[index] = False
+    """What is flagged, judged anew around the objects with their pixels left out; the hits on them, and the light
+    below."""
+    shape = outliers.shape
+    flags = np.setdiff1d(outliers.index, index, assume_unique=True)
     frame, y, x = np.unravel_index(index, shape)
     noise = np.sqrt(detector.rows.exact[7])
     found = []
@@ -487,19 +492,28 @@ def _judge_again(detector, outliers, objects, index):
         inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
         own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
         again = Detector(box.hide(own), detector.model, detector.settings, (rows.start, columns.start))
-        rejected = again.find().rejected
-        here = flags[:, rows, columns]
-        here[:, around] = rejected[:, around]
+        rejected = again.find().flags()
+        flags = flags[~_inside(flags, rows, columns, around, shape)]
+        i, b, a = np.nonzero(rejected & around)
+        flags = np.union1d(flags, np.ravel_multi_index((i, b + rows.start, a + columns.start), shape))
         light, error = np.zeros((2, *box.shape))
         for one in objects:
             _add_light(light, error, one, noise, (rows.start, columns.start))
         i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
-        here[i, b, a] = True
-        scale = detector.rows.exact[0]
-        found.append((np.ravel_multi_index((i, b + rows.start, a + columns.start), shape), scale[i] * light[i, b, a]))
+        hits = np.ravel_multi_index((i, b + rows.start, a + columns.start), shape)
+        flags = np.union1d(flags, hits)
+        found.append((hits, detector.rows.exact[0][i] * light[i, b, a]))
     hits, light = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(hits, kind="stable")
     return flags, (hits[order], light[order])
+
+
+def _inside(index, rows, columns, around, shape):
+    """Which of some pixels lie where `around` is true, the image of a box."""
+    _, y, x = np.unravel_index(index, shape)
+    inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+    inside[inside] = around[y[inside] - rows.start, x[inside] - columns.start]
+    return inside
 
 
 def _add_light(light, error, one, noise, corner):

@@ -158,7 +158,7 @@ class _Search:
         step = max(1, size // 4)
 
         def add(y0, y1):
-            frames, row0, row1, top, _, _ = detector.rows.read(y0, y1)
+            frames, row0, row1, top = detector.rows.read(y0, y1)
             parts = [image[y0:y1] for image in detector.surroundings]
             blocks = self._blocks[:, y0 // size : -(-y1 // size)]
             kernels_trails.block_sums(frames, row0, row1, top, detector.rows.model, *parts, size, step, blocks)
@@ -274,13 +274,13 @@ class _Strip:
         centre = (self._centre[rows] - line(self.along[rows])) / line.stretch
         return centre.astype(self._dtype) + (self._offset / line.stretch).astype(self._dtype)
 
-    def against_others(self, rejected):
+    def against_others(self, outliers):
         """Take the mean of the other frames for the median, in which the trail itself has a say."""
         total, count = np.zeros((2, *self.y.shape), self._dtype)
-        for j in range(len(rejected)):
+        for j in range(outliers.shape[0]):
             if j != self._frame:
                 z, good = self._samples(j)
-                good &= ~rejected[j, self.y, self.x] & (np.abs(z - self.median) < 4 * self.sigma)
+                good &= ~outliers.plane(j)[self.y, self.x] & (np.abs(z - self.median) < 4 * self.sigma)
                 total[good] += (z - self.median)[good]
                 count += good
         self.residual -= total / np.maximum(count, 1)
@@ -317,7 +317,7 @@ def _verify(detector, outliers, i, line, size, shortest, sharpest):
     if significance == 0:
         return None
     strip = _Strip(detector, i, line, _radius(line, spread))
-    strip.against_others(outliers.rejected)
+    strip.against_others(outliers)
     distance = strip.distance(line)
     bins, profile = _profile(strip, distance, spread, 1.0)
     brightness = _brightness(strip, np.interp(distance, bins, profile, 0, 0))

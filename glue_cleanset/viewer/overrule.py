@@ -243,7 +243,8 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     empty = np.full(image_set.shape[1:], np.nan, np.float32)
     reference = empty if column is None else attached.map.get_data(column)
     return work_out(
-        image_set, attached.settings, model, rejected, reference, (pixels, numbers), _facts(attached, called),
+        image_set, attached.settings, model, np.flatnonzero(rejected), reference, (pixels, numbers),
+        _facts(attached, called),
         restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
     )  # fmt: skip
 

@@ -296,7 +296,7 @@ def test_an_event_keeps_its_pixels_whatever_it_is_called(what, kind):
     # elsewhere a pixel is restored
     other = table["event"][(table["kind"] == "hot pixel") & (table["pixels"] == 1)][0]
     change = work_out(
-        ImageSet(frames), result.settings, result.model, result.rejected, result.reference,
+        ImageSet(frames), result.settings, result.model, np.flatnonzero(result.rejected), result.reference,
         (result.event_pixels, result.event_numbers), table, restore=result.event_labels() == other, light=result.light,
     )  # fmt: skip
     left = result.events[result.events["event"] != other]

@@ -136,7 +136,7 @@ def clean_with_kinds(shape=(6, 40, 50)):
             table["kind"][row], table["track"][row] = "moving object", track
     kept = np.isin(table["kind"], result.settings.keep)
     change = work_out(
-        ImageSet(frames), result.settings, result.model, result.rejected, result.reference,
+        ImageSet(frames), result.settings, result.model, np.flatnonzero(result.rejected), result.reference,
         (result.event_pixels, result.event_numbers), table,
         keep=np.isin(result.event_labels(), table["event"][kept]),
     )  # fmt: skip

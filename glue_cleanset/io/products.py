@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table
+from astropy.io import ascii, fits
+from astropy.table import Column, Table
 
 from ..core.ondemand import FramesOnDemand
 from .frames import FitsFrames, find_image
@@ -17,6 +17,7 @@ __all__ = ["Products", "write_event_pixels"]
 
 _MAP, _PIXELS = "rejection_map.fits", "event_pixels.fits"
 _TABLES = {"events": "events.ecsv", "tracks": "tracks.ecsv", "frames": "summary.ecsv"}
+_CHUNK = 16 << 20  # of the table of events that is read at a time [bytes]
 # images of the rejection map: extension -> dtype in a result
 _IMAGES = {
     "PRIMARY": np.uint16,
@@ -83,17 +84,14 @@ class Products:
         """The table of 'events', 'tracks' or 'frames'; None where there is none."""
         if part not in self._tables:
             path = self.folder / _TABLES[part]
-            # an empty text is a text, and nothing that is missing
-            self._tables[part] = Table.read(path, format="ascii.ecsv", fill_values=[]) if path.is_file() else None
+            read = _read_events if part == "events" else _read_table
+            self._tables[part] = read(path) if path.is_file() else None
         return self._tables[part]
 
     def columns(self, part):
         """The names of the columns of a table; it is not read for them."""
         path = self.folder / _TABLES[part]
-        if not path.is_file():
-            return []
-        with open(path, encoding="utf-8") as lines:
-            return next(line for line in lines if not line.startswith("#")).split()
+        return _header(path)[-1].split() if path.is_file() else []
 
     @property
     def knows_events(self):
@@ -138,6 +136,46 @@ class Products:
             with fits.open(path) as hdus:
                 images.append(find_image(path, hdus, 0, None, name))
         return images
+
+
+def _header(path):
+    """The lines of a table in ECSV up to that with the names of its columns."""
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            lines.append(line)
+            if not line.startswith("#"):
+                break
+    return lines
+
+
+def _read_table(path):
+    # an empty text is a text, and nothing that is missing
+    return Table.read(path, format="ascii.ecsv", fill_values=[])
+
+
+def _read_events(path):
+    """As `_read_table`, in a tenth of the time and of the memory: there may be millions, none with a blank in it."""
+    table = _read_table("".join(_header(path)))
+    found = {name: [] for name in table.colnames}
+    chunks = ascii.read(
+        path,
+        format="fast_basic",
+        guess=False,
+        delimiter=" ",
+        comment="#",
+        fill_values=[],
+        fast_reader={"chunk_size": _CHUNK, "chunk_generator": True},
+    )
+    for chunk in chunks:
+        for name, values in found.items():
+            kind = table[name].dtype
+            part = np.asarray(chunk[name])
+            values.append(part == "True" if kind.kind == "b" else part if kind.kind == "U" else part.astype(kind))
+    whole = Table(meta=table.meta)
+    for name, values in found.items():
+        whole[name] = Column(np.concatenate([np.empty(0, table[name].dtype), *values]), unit=table[name].unit)
+    return whole
 
 
 class _Rejected(FramesOnDemand):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from glue.core import Data
 from glue.core.data_factories import load_data
 from glue.core.roi import RectangularROI
@@ -19,7 +20,9 @@ from viewer_sets import HITS, ViewerApplication, clean_with_kinds, event_mask, m
 from glue_cleanset import ImageSet
 from glue_cleanset.core.ondemand import FramesOnDemand
 from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.io import products
 from glue_cleanset.io.frames import FitsFrames
+from glue_cleanset.io.products import Products
 from glue_cleanset.io.read import FitsImageSet, read_image_set
 from glue_cleanset.io.write import write_result
 from glue_cleanset.viewer import factories, ondemand
@@ -372,6 +375,20 @@ def test_a_session_holds_no_values(app, cleaned, reopen, tmp_path, absolute):
     # and once more
     app = again
     np.testing.assert_array_equal(reopen(app).data_collection[0]["image cleaned"][:], result.cleaned)
+
+
+def test_the_events_are_read_in_pieces(cleaned, tmp_path, monkeypatch):
+    _, result, _ = cleaned
+    monkeypatch.setattr(products, "_CHUNK", 6000)
+    assert (tmp_path / "clean" / "events.ecsv").stat().st_size > 12_000
+    found, expected = Products(tmp_path / "clean").table("events"), Table.read(tmp_path / "clean" / "events.ecsv")
+    assert found.colnames == expected.colnames
+    for name in found.colnames:
+        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(found[name], result.events[name])
+        assert found[name].dtype == expected[name].dtype
+        assert found[name].unit == expected[name].unit
+    assert found.meta == expected.meta
 
 
 def test_the_session_of_many_events_is_small(app, tmp_path, reopen):

@@ -156,6 +156,11 @@ class OnDemandCube(Data):
     even sample, and so are limits, of which glue itself takes 10,000 pixels.
     """
 
+    def get_data(self, cid, view=None):
+        """As of any data; all frames as an array only where they are few."""
+        values = super().get_data(cid, view)
+        return values[:] if isinstance(values, FramesOnDemand) and self.size <= _PART else values
+
     def get_mask(self, subset_state, view=None):
         """As of any data; of the whole cube as one bool for each pixel, or for each pixel of a frame where all are
         alike."""

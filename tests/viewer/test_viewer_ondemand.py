@@ -247,6 +247,24 @@ def test_histograms_and_masks_equal_those_of_an_array(pair):
     np.testing.assert_allclose(two[0], two[1], rtol=1e-6)
 
 
+def test_an_attribute_made_of_another(pair):
+    for data in pair:
+        data["double"] = data.id["image"] * 2
+        data["flipped"] = data.id["image"] * -1
+    cube, array = pair
+    for axis in (None, 0, (1, 2)):
+        np.testing.assert_allclose(
+            cube.compute_statistic("mean", cube.id["double"], subset_state=cube.id["flipped"] < -100, axis=axis),
+            array.compute_statistic("mean", array.id["double"], subset_state=array.id["flipped"] < -100, axis=axis),
+            rtol=1e-6,
+        )
+
+
+def test_few_values_are_an_array():
+    cube, _ = counted_cube(VALUES)
+    np.testing.assert_array_equal(cube["image"].ravel(), VALUES.ravel())
+
+
 def test_memory_stays_small(monkeypatch):
     class Made(FramesOnDemand):
         def frame(self, i):

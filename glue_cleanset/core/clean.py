@@ -28,7 +28,10 @@ __all__ = [
     "MANY_PERCENT",
     "CleanCancelled",
     "CleanResult",
+    "Judged",
+    "checked_set",
     "clean_image_set",
+    "judge_image_set",
     "learn_model",
     "must_compile",
 ]
@@ -134,14 +137,19 @@ class CleanResult:
     light: tuple[np.ndarray, np.ndarray] | None = field(repr=False, default=None)
     pattern: Pattern | None = field(repr=False, default=None)
 
+    @property
+    def shape(self):
+        """N, ny, nx."""
+        return (len(self.summary), *self.reference.shape)
+
     @cached_property
     def hot_pixels(self):
         """The hot and cold pixels in the frame of the detector: `glue_cleanset.core.pattern.HotPixels`, or None."""
-        return None if self.pattern is None else hot_pixel_map(self.pattern, self.rejected.shape)
+        return None if self.pattern is None else hot_pixel_map(self.pattern, self.shape)
 
     def event_labels(self):
         """The number of the event every pixel belongs to, kept ones included: (N, ny, nx) int32, 0 = none."""
-        labels = np.zeros(self.rejected.shape, np.int32)
+        labels = np.zeros(self.shape, np.int32)
         labels.reshape(-1)[self.event_pixels] = self.event_numbers
         return labels
 
@@ -191,6 +199,22 @@ def clean_image_set(
     CleanCancelled
         Where `progress` returned False.
     """
+    image_set = checked_set(frames, settings, mask, gain, readnoise, exptime, protect, reject)
+    # the first stages leave a core to the copy
+    with ThreadPoolExecutor(1) as pool:
+        copy = pool.submit(copy_frames, image_set)
+        source = image_set
+        if image_set.on_demand or copied_dtype(image_set) == image_set.work_dtype != image_set.frames.dtype:
+            # what the copy has read and converted need not be read again
+            source = image_set.with_frames(copy.result())
+        judged = judge_image_set(source, settings, protect=protect, reject=reject, progress=progress)
+        cleaned = copy.result()
+    cleaned.reshape(-1)[judged.index] = judged.values
+    return replace(judged.result, cleaned=cleaned, rejected=judged.flags())
+
+
+def checked_set(frames, settings, mask=None, gain=None, readnoise=None, exptime=None, protect=None, reject=None):
+    """The set to be cleaned, with what is given; parameters and errors as those of `clean_image_set`."""
     if not isinstance(settings, CleanSettings):
         raise TypeError(f"settings is {settings!r}; give a CleanSettings")
     given = {"mask": mask, "gain": gain, "readnoise": readnoise, "exptime": exptime}
@@ -201,42 +225,79 @@ def clean_image_set(
         image_set = replace(frames, **given)
     else:
         image_set = frames
-
     for name, words in (("protect", protect), ("reject", reject)):
         if words is not None:
             as_mask(name, words, image_set.shape)
+    return image_set
 
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a cleaning found, before any frame is repaired.
+
+    Attributes
+    ----------
+    result : CleanResult
+        Without `cleaned` and `rejected`.
+    rejected : ndarray, (K,), int64
+        Flat index into (N, ny, nx) of the pixels that are rejected, ascending.
+    index : ndarray, (R,), int64
+        Of the pixels whose value changes, ascending.
+    values : ndarray, (R,)
+        What they have from then on [ADU].
+    """
+
+    result: CleanResult
+    rejected: np.ndarray
+    index: np.ndarray
+    values: np.ndarray
+
+    def flags(self):
+        """What is rejected: (N, ny, nx), bool."""
+        flags = np.zeros(self.result.shape, bool)
+        flags.reshape(-1)[self.rejected] = True
+        return flags
+
+
+def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject=None, progress=None, work=None):
+    """Find what is wrong with a set, and what should stand there; repairs nothing.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    settings : CleanSettings
+    protect, reject, progress
+        As for `clean_image_set`.
+    work : Work, optional
+        Where, and in which pieces, the work is done.
+
+    Returns
+    -------
+    Judged
+    """
     report = _reporter(progress)
     report(0.0)
     if must_compile():
         _log.warning("the loops are compiled, once on this machine: some ten seconds")
-    # the first stages leave a core to the copy
-    with ThreadPoolExecutor(1) as pool:
-        copy = pool.submit(copy_frames, image_set)
-        source = image_set
-        if image_set.on_demand or copied_dtype(image_set) == image_set.work_dtype != image_set.frames.dtype:
-            # what the copy has read and converted need not be read again
-            source = image_set.with_frames(copy.result())
-        model = _compare_frames(source, settings)
-        normalization, noise = model.normalization, model.noise
-        report(0.1)
-        detector = Detector(source, model, settings, progress=report)
-        told, model = tell_kinds(detector, detector.find()), detector.model
-        outliers, events, numbers = told.outliers, told.events, told.numbers
-        del detector  # its images are large
-        add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
-        report(0.9)
-        cleaned = copy.result()
+    model = _compare_frames(image_set, settings)
+    normalization, noise = model.normalization, model.noise
+    report(0.1)
+    detector = Detector(image_set, model, settings, progress=report, work=work)
+    told, model = tell_kinds(detector, detector.find()), detector.model
+    outliers, events, numbers = told.outliers, told.events, told.numbers
+    del detector  # its images are large
+    add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
+    report(0.95)
+    index, values = np.zeros(0, np.int64), np.zeros(0)
     if settings.repair != "none":
-        cleaned.reshape(-1)[outliers.rejected] = repaired_values(
-            source, outliers, ~outliers.kept, normalization, settings, light_of_kept(told.light, outliers)
-        )
+        index, light = outliers.rejected, light_of_kept(told.light, outliers)
+        values = repaired_values(image_set, outliers, ~outliers.kept, normalization, settings, light)
     summary = summarize(
         outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
-        cleaned=cleaned,
-        rejected=outliers.flags(),
+        cleaned=None,
+        rejected=None,
         **outliers.images(),
         events=events,
         summary=summary,
@@ -256,12 +317,18 @@ def clean_image_set(
         light=told.light,
         pattern=told.pattern,
     )
+    rejected = outliers.rejected
+    values = np.broadcast_to(np.asarray(values, copied_dtype(image_set)), index.shape)
     if protect is not None or reject is not None:
         change = plan(result, image_set, restore=protect, reject=reject)
-        result = apply(result, change, cleaned)
+        result, rejected = apply(result, change), change.outliers.rejected
         result = replace(result, warnings=_warnings(result.summary, noise, normalization.alone))
+        others = ~np.isin(index, change.index, assume_unique=True)
+        index, values = np.append(index[others], change.index), np.append(values[others], change.values)
+        order = np.argsort(index, kind="stable")
+        index, values = index[order], values[order]
     report(1.0)
-    return result
+    return Judged(result, rejected, index, values)
 
 
 def learn_model(image_set, settings=CleanSettings(), gain=None, readnoise=None, progress=None):

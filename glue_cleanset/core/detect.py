@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage, stats
@@ -182,6 +183,7 @@ class Detector:
         items = [(y0, y1, self._parts(*rows.span(y0, y1, _RIM))) for y0, y1 in rows.blocks()]
         found = rows.work.map("find", function, items, self._share(0.45, 0.85))
         if settings.grow:
+            found = [_Found._make(part) for part in found]
             index = _grow(rows.image_set, np.concatenate([part.index for part in found]), settings.grow)
             reference = np.concatenate([part.reference for part in found])
             outliers = self.measure(index, *limits, reference)
@@ -302,11 +304,11 @@ class Detector:
         reference = np.empty((ny, nx), self.rows.dtype) if complete else reference
         images = {name: np.zeros((ny, nx), dtype) for name, dtype in zip(_MAPS, _MAP_TYPES, strict=True)}
         columns = {name: [] for name in ("index", *_MEASURED)}
-        for part in found:
+        for part in map(_Found._make, found):
             here = slice(part.first, part.first + len(part.reference))
             reference[here] = part.reference
             for name, image in images.items():
-                image[here] = part.images[name]
+                image[here] = getattr(part, name)
             columns["index"].append(part.index)
             for name, values in zip(_MEASURED, part.measured, strict=True):
                 columns[name].append(values)
@@ -358,13 +360,14 @@ class Detector:
         return z, survives, np.maximum(v * inflation, v + c * structure)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
+class _Found(NamedTuple):
     """What was found in some rows: of the image from row `first` on, and of the pixels that stand out, by row."""
 
     first: int
     reference: np.ndarray
-    images: dict
+    rejection_map: np.ndarray
+    rejection_count: np.ndarray
+    peak_significance: np.ndarray
     index: np.ndarray
     measured: np.ndarray
 
@@ -387,11 +390,11 @@ class _Measure:
         """What is flagged in the rows row0 ... row1 of the stack; the other arrays begin there."""
         size = np.count_nonzero(flags)
         where, measured = np.empty((3, size), np.int32), np.empty((len(_MEASURED), size))
-        images = {name: np.zeros(reference.shape, dtype) for name, dtype in zip(_MAPS, _MAP_TYPES, strict=True)}
-        out = flags, reference, tuple(images.values()), where, measured
+        images = tuple(np.zeros(reference.shape, dtype) for dtype in _MAP_TYPES)
+        out = flags, reference, images, where, measured
         size = kernels_flag.settle(stack, row0, row1, top, self.rows.exact, *parts, *self.limits, *out)
         index = np.ravel_multi_index(tuple(where[:, :size]), self.rows.image_set.shape)
-        return _Found(top + row0, reference, images, index, measured[:, :size].copy())
+        return _Found(top + row0, reference, *images, index, measured[:, :size].copy())
 
 
 class _Find:
@@ -413,7 +416,7 @@ class _Find:
             return self.measure.settle(stack, row0, row1, top, parts, reference, flags)
         frame, y, x = np.nonzero(flags)
         index = np.ravel_multi_index((frame, y + y0, x), rows.image_set.shape)
-        return _Found(y0, reference, {}, index, np.empty((0, index.size)))
+        return _Found(y0, reference, *_MAPS, index, np.empty((0, index.size)))
 
 
 class _Rows:
@@ -440,9 +443,7 @@ class _Rows:
 
     def blocks(self):
         """(first, last + 1) rows of each piece of work."""
-        n, ny, nx = self.image_set.shape
-        size = int(np.clip(self.work.block_bytes // (n * nx * self.dtype.itemsize), 4, ny))
-        return [(y, min(y + size, ny)) for y in range(0, ny, size)]
+        return self.work.blocks(self.image_set.shape, self.dtype)
 
     def span(self, y0, y1, rim=0):
         """The rows that `read` gives: (first, last + 1)."""
@@ -455,7 +456,12 @@ class _Rows:
         if self.frames is not None:
             return self.frames, y0, y1, 0
         first, last = self.span(y0, y1, rim)
-        return self.image_set.read(slice(first, last)), y0 - first, y1 - first, first
+        rows = slice(first, last)
+        image_set = self.image_set
+        # (the loops themselves leave alone what is not finite)
+        plain = image_set.on_demand and image_set.mask is None and image_set.frames.dtype == self.dtype
+        stack = image_set.frames[:, rows] if plain else image_set.read(rows)
+        return stack, y0 - first, y1 - first, first
 
     def samples(self, y, x):
         """(frame - offset) / scale of some pixels of all frames, (N, K) float64; NaN = not to be used."""

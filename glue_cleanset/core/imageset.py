@@ -118,10 +118,12 @@ class ImageSet:
         rest._check_content()
         return rest
 
-    def with_frames(self, frames):
-        """The same set with the same values in another array."""
+    def with_frames(self, frames, mask=None):
+        """The same set with the same values, and the same mask, in other arrays."""
         rest = copy(self)
         object.__setattr__(rest, "frames", frames)
+        if mask is not None:
+            object.__setattr__(rest, "mask", mask)
         return rest
 
     def hide(self, ignored):

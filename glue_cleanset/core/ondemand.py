@@ -64,29 +64,28 @@ class FramesOnDemand:
             raise IndexError(f"{len(key)} indices are given; frames have 3 axes")
         frame, y, x = key + (slice(None),) * (3 - len(key))
         if isinstance(frame, (int, np.integer)):
-            return self._part(range(len(self))[frame], y, x)
+            return np.array(self.part(range(len(self))[frame], y, x), self.dtype)
         if isinstance(frame, slice):
             numbers = range(len(self))[frame]
         elif _is_slice(y) and _is_slice(x):
             numbers = np.arange(len(self))[frame].tolist()
         else:
             return self._points(*np.broadcast_arrays(frame, y, x))
-        first = self._part(numbers[0], y, x) if len(numbers) else np.empty(self._empty(y, x), self.dtype)
-        values = np.empty((len(numbers), *first.shape), self.dtype)
+        values = np.empty((len(numbers), *self._empty(y, x)), self.dtype)
         for k, i in enumerate(numbers):
-            values[k] = self._part(i, y, x) if k else first
+            values[k] = self.part(i, y, x)
         return values
 
-    def _part(self, i, y, x):
+    def part(self, i, y, x):
+        """Frame `i` at ``[y, x]``."""
         if isinstance(y, slice):
             first, last, step = y.indices(self.shape[1])
             if step == 1:
-                # (a column of it is a view of all of them)
-                return np.array(self.rows(i, first, max(first, last))[:, x], self.dtype)
+                return self.rows(i, first, max(first, last))[:, x]
         elif isinstance(y, (int, np.integer)):
             y = range(self.shape[1])[y]
-            return np.array(self.rows(i, y, y + 1)[0, x], self.dtype)
-        return np.array(self.frame(i)[y, x], self.dtype)
+            return self.rows(i, y, y + 1)[0, x]
+        return self.frame(i)[y, x]
 
     def _points(self, frame, y, x):
         values = np.empty(frame.shape, self.dtype)
@@ -117,9 +116,11 @@ class ComputedFrames(FramesOnDemand):
         self._array = array
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return np.asarray(self._array[i])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         return np.asarray(self._array[i, first:last])
 
 
@@ -131,9 +132,11 @@ class _Either(FramesOnDemand):
         self._masks = masks
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         one, other = (mask[i, first:last] for mask in self._masks)
         return one | other
 

@@ -90,7 +90,9 @@ def overrule(result, frames, *, restore=None, reject=None, keep=None):
     if result.mask is not None:
         image_set = image_set.without(result.mask)
     change = plan(result, image_set, restore=restore, reject=reject, keep=keep)
-    return apply(result, change, result.cleaned.copy())
+    cleaned = result.cleaned.copy()
+    cleaned.reshape(-1)[change.index] = change.values
+    return replace(apply(result, change), cleaned=cleaned, rejected=change.outliers.flags())
 
 
 def plan(result, image_set, **said):
@@ -104,9 +106,8 @@ def plan(result, image_set, **said):
     )  # fmt: skip
 
 
-def apply(result, change, cleaned):
-    """The result with a change; `cleaned` are its frames, which are changed in place."""
-    cleaned.reshape(-1)[change.index] = change.values
+def apply(result, change):
+    """The result with a change, but for its ``cleaned`` and ``rejected``."""
     outliers = change.outliers
     change.summary["remark"] = result.summary["remark"]
     tracks = result.tracks
@@ -116,8 +117,6 @@ def apply(result, change, cleaned):
         tracks["events"] = counts[tracks["track"]]
     return replace(
         result,
-        cleaned=cleaned,
-        rejected=outliers.flags(),
         **outliers.images(),
         events=change.events,
         summary=change.summary,

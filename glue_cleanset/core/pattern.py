@@ -413,7 +413,8 @@ def _look(detector, shifts, reach, row, frame, y, x, excess):
     # the kernel multiplies by the scale
     model = (1 / rows.exact[0], *rows.exact[1:])
     frames = rows.image_set.frames
-    as_they_are = rows.image_set.mask is None and frames.dtype.isnative and frames.flags.c_contiguous
+    as_they_are = not rows.image_set.on_demand and rows.image_set.mask is None
+    as_they_are = as_they_are and frames.dtype.isnative and frames.flags.c_contiguous
     as_they_are &= frames.dtype.char in "bBhHiIlLqQfd"
     nothing = np.empty((0, nx), frames.dtype if as_they_are else rows.dtype)
     # frames from all over the set come first

@@ -3,7 +3,16 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Work", "at_once", "in_threads", "pieces"]
+import numpy as np
+
+__all__ = ["Work", "at_once", "cores", "in_threads", "pieces"]
+
+_CACHE = 8 * 2**20  # bytes
+
+
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def in_threads(function, items, done=None):
@@ -24,8 +33,7 @@ def in_threads(function, items, done=None):
     """
     if len(items) == 1 and done is None:
         return [function(*items[0])]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         tasks = [pool.submit(function, *item) for item in items]
         results = []
         try:
@@ -44,12 +52,18 @@ class Work:
 
     Parameters
     ----------
-    block_bytes : int
-        What a piece of the frames takes in memory, about.
+    block_rows : int, optional
+        Rows of all frames that are worked on at a time; default what fits into the cache of a processor.
     """
 
-    def __init__(self, block_bytes=8 * 2**20):
-        self.block_bytes = block_bytes
+    def __init__(self, block_rows=None):
+        self.block_rows = block_rows
+
+    def blocks(self, shape, dtype):
+        """(first, last + 1) rows of each piece of a set (N, ny, nx) of that dtype."""
+        n, ny, nx = shape
+        size = self.block_rows or int(np.clip(_CACHE // (n * nx * dtype.itemsize), 4, ny))
+        return [(y, min(y + size, ny)) for y in range(0, ny, size)]
 
     def map(self, name, function, items, done=None):
         """What function(*item) gives for every item, as a list.

@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "find_image"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -95,15 +95,8 @@ def find_image(path, hdus, i, plane, label):
     Returns
     -------
     StoredImage
-
-    Raises
-    ------
-    ValueError
-        Where the HDU is one of random groups.
     """
     hdu = hdus[i]
-    if isinstance(hdu, fits.GroupsHDU):
-        raise ValueError(f"{label} holds random groups, no image")
     header, info = hdu.header, hdu.fileinfo()
     dtype, stored = _dtypes(header)
     ny, nx = hdu.shape[-2:]
@@ -158,7 +151,7 @@ class FitsFile:
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
         self._path = image.path
-        self._stream = self._hdus = None
+        self._streams, self._hdus = {}, None
         self._closing = ExitStack()
 
     def __enter__(self):
@@ -198,16 +191,16 @@ class FitsFile:
         return _decode(image, stored)
 
     def _bytes(self, image, first, last):
-        if self._stream is None:
-            if image.gzipped:
-                self._stream = self._closing.enter_context(GzipFile(self._path))
-            else:
-                self._stream = self._closing.enter_context(FileIO(self._path))
+        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
+        turn = image.hdu if len(image.shape) > 2 else None
+        if turn not in self._streams:
+            self._streams[turn] = self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self._path))
+        stream = self._streams[turn]
         stored = np.empty((last - first, image.shape[-1]), image.stored)
         rest = memoryview(stored.reshape(-1).view(np.uint8))
-        self._stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
+        stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
         while len(rest):
-            count = self._stream.readinto(rest)
+            count = stream.readinto(rest)
             if not count:
                 raise EOFError(f"{len(rest)} bytes are missing")
             rest = rest[count:]
@@ -217,7 +210,7 @@ class FitsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
             if self._hdus is None:
-                opened = fits.open(self._path, mode="readonly", memmap=False, do_not_scale_image_data=True)
+                opened = fits.open(self._path, mode="readonly", do_not_scale_image_data=True)
                 self._hdus = self._closing.enter_context(opened)
             if first == last:
                 return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))
@@ -272,10 +265,11 @@ def _read(image, first, last):
 class FitsFrames(FramesOnDemand):
     """Frames of FITS files, of which only the rows that are asked for are read.
 
-    From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles, their
-    tiles; where the tiles have all rows, and where all rows are asked for, the frame. From one
-    that is gzipped, all of it up to the end of the frame, each time: unpack it before. The two frames of compressed
-    files that were used last are kept. Several threads may read; of compressed files one at a time.
+    From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles (.fz)
+    the tiles of these rows; the frame where a tile has all its rows. From one that is gzipped all of it, up to the end
+    of the frame, each time: going through a set in blocks of rows it is better to unpack such files before. The two
+    frames of compressed files that were used last are kept, whole, for all sets together. Several threads may read;
+    of compressed files one at a time.
 
     Parameters
     ----------
@@ -300,9 +294,11 @@ class FitsFrames(FramesOnDemand):
         super().__init__((len(self.images), *some[0].shape[-2:]), dtype)
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         image, last = self.images[i], min(last, self.shape[1])
         if image is None:
             return np.zeros((last - first, self.shape[2]), self.dtype)
@@ -330,9 +326,11 @@ class FitsMasks(FramesOnDemand):
         super().__init__((len(self.images), *self.images[0].shape[-2:]), bool)
 
     def frame(self, i):
+        """Frame `i`, whole."""
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
         image, mask, last = self.images[i], self.masks[i], min(last, self.shape[1])
         bad = np.zeros((last - first, self.shape[2]), bool) if mask is None else _read(mask, first, last)[0] != 0
         blank = None if image.blank is None else _read(image, first, last)[1]

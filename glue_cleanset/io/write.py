@@ -17,9 +17,18 @@ from ..core.settings import KINDS
 from .align import describe_alignment
 from .sky import locate_events, locate_tracks
 
-__all__ = ["check_output", "write_result"]
+__all__ = [
+    "check_output",
+    "frame_hdus",
+    "frame_headers",
+    "free_bits",
+    "set_contents",
+    "write_content",
+    "write_result",
+]
 
 _HISTORY_WIDTH = 72
+_LINES = 50_000  # of a table that are written at a time
 # only the result tells whether there is anything to write
 _PERHAPS = ("hot_pixels.fits", "tracks.ecsv")
 
@@ -112,45 +121,26 @@ def write_result(result, image_set, outdir, *, overwrite=False):
         As `check_output`.
     """
     paths = check_output(image_set, outdir, overwrite=overwrite)
-    wcs = getattr(image_set, "wcs", None)
-    perhaps = {}
-    if result.hot_pixels is not None:
-        perhaps["hot_pixels.fits"] = _hot_pixel_hdus(result.hot_pixels, result, image_set)
-    if result.tracks is not None and len(result.tracks):
-        tracks = locate_tracks(result.tracks, result.track_positions, wcs, image_set.times)
-        perhaps["tracks.ecsv"] = _described(tracks, result)
-    paths += [Path(outdir) / name for name in perhaps]
-    n = len(image_set)
-    headers = getattr(image_set, "headers", ()) or (fits.Header(),) * n
-    dq = getattr(image_set, "dq", None)
-    bits = _free_bits(dq)
+    of_set = set_contents(result, image_set)
+    paths += [Path(outdir) / name for name in _PERHAPS if name in of_set]
+    headers, dq = frame_headers(result, image_set), getattr(image_set, "dq", None)
+    bits = free_bits(dq)
 
     def contents():
-        for i in range(n):
-            header = _provenance(headers[i], result, image_set, i)
-            yield fits.PrimaryHDU(_storable(result.cleaned[i]), header)
-            yield _mask_hdu(result, header, i, dq, bits)
-        yield _map_hdus(result, image_set, headers[0])
-        yield _described(locate_events(result.events, wcs), result)
-        yield _described(result.summary, result)
-        yield from perhaps.values()
+        for i, header in enumerate(headers):
+            own = None if dq is None else dq[i]
+            yield from frame_hdus(header, result.cleaned[i], result.rejected[i], own, bits)
+        yield from of_set.values()
 
     missing = [folder for folder in (Path(outdir), *Path(outdir).parents) if not folder.exists()]
     Path(outdir).mkdir(parents=True, exist_ok=True)
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
         for path, content in zip(temporary, contents(), strict=True):
-            if hasattr(content, "writeto"):
-                with warnings.catch_warnings():
-                    # cards that break the standard are common: what can be mended is, the rest is kept
-                    warnings.simplefilter("ignore", VerifyWarning)
-                    content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
-            else:
-                with open(path, "w", encoding="utf-8") as file:
-                    content.write(file, format="ascii.ecsv")
+            write_content(path, content)
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
-        for name in set(_PERHAPS) - set(perhaps):  # that of an earlier result would speak of another cleaning
+        for name in set(_PERHAPS) - set(of_set):  # that of an earlier result would speak of another cleaning
             (Path(outdir) / name).unlink(missing_ok=True)
     except BaseException:
         for part in temporary:
@@ -160,6 +150,76 @@ def write_result(result, image_set, outdir, *, overwrite=False):
                 folder.rmdir()
         raise
     return paths
+
+
+def frame_headers(result, image_set):
+    """The headers of the cleaned frames, which tell what was done: list of Header."""
+    headers = getattr(image_set, "headers", ()) or (fits.Header(),) * len(image_set)
+    return [_provenance(header, result, image_set, i) for i, header in enumerate(headers)]
+
+
+def frame_hdus(header, cleaned, rejected, dq, bits):
+    """What is written of one frame.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Of `frame_headers`.
+    cleaned, rejected : ndarray, (ny, nx)
+    dq : ndarray, (ny, nx), integer, or None
+        The frame's own data quality.
+    bits : (int, int)
+        Of `free_bits`.
+
+    Returns
+    -------
+    cleaned, mask : astropy.io.fits.PrimaryHDU
+    """
+    return fits.PrimaryHDU(_storable(cleaned), header), _mask_hdu(rejected, header, dq, bits)
+
+
+def set_contents(result, image_set):
+    """What is written of the whole set: a dict of HDUList or Table, by the name of the file."""
+    wcs = getattr(image_set, "wcs", None)
+    headers = getattr(image_set, "headers", ()) or (fits.Header(),)
+    contents = {
+        "rejection_map.fits": _map_hdus(result, image_set, headers[0]),
+        "events.ecsv": _described(locate_events(result.events, wcs), result),
+        "summary.ecsv": _described(result.summary, result),
+    }
+    if result.hot_pixels is not None:
+        contents["hot_pixels.fits"] = _hot_pixel_hdus(result.hot_pixels, result, image_set)
+    if result.tracks is not None and len(result.tracks):
+        tracks = locate_tracks(result.tracks, result.track_positions, wcs, image_set.times)
+        contents["tracks.ecsv"] = _described(tracks, result)
+    return contents
+
+
+def write_content(path, content):
+    """Write an HDU, an HDUList or a Table."""
+    if hasattr(content, "writeto"):
+        with warnings.catch_warnings():
+            # cards that break the standard are common: what can be mended is, the rest is kept
+            warnings.simplefilter("ignore", VerifyWarning)
+            content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        content[:0].write(file, format="ascii.ecsv")
+        for first in range(0, len(content), _LINES):
+            columns = [_as_text(column[first : first + _LINES]) for column in content.columns.values()]
+            file.writelines(" ".join(line) + "\n" for line in zip(*columns, strict=True))
+
+
+def _as_text(column):
+    """The values of a column as ECSV has them, as a list; astropy's own writer takes five times as long."""
+    values = np.asarray(column)
+    if values.dtype.kind != "U":
+        return list(map(str, values if values.dtype.kind == "f" and values.itemsize < 8 else values.tolist()))
+    words, which = np.unique(values, return_inverse=True)
+    words = [
+        word if re.fullmatch(r"[^\s\"]+", word) else '"' + word.replace('"', '""') + '"' for word in words.tolist()
+    ]
+    return [words[k] for k in which.tolist()]
 
 
 def _storable(values):
@@ -210,7 +270,7 @@ def _history(result):
     return [prefix + line for text in (settings, *result.overrules) for line in textwrap.wrap(text, width)]
 
 
-def _free_bits(dq):
+def free_bits(dq):
     """Values of the two bits above those in use: (rejected, replaced)."""
     used = 0
     for flags in () if dq is None else dq:
@@ -221,13 +281,13 @@ def _free_bits(dq):
     return first, 2 * first
 
 
-def _mask_hdu(result, header, i, dq, bits):
+def _mask_hdu(rejected, header, dq, bits):
     reject, replace = bits
     dtype = next(t for t in ("u1", "i2", "i4", "i8") if 2 * replace - 1 <= np.iinfo(t).max)
-    value = reject + (replace if result.settings.repair != "none" else 0)
-    flags = np.where(result.rejected[i], np.array(value, dtype), np.array(0, dtype))
+    value = reject + (replace if header["CRCORR"] == "COMPLETE" else 0)
+    flags = np.where(rejected, np.array(value, dtype), np.array(0, dtype))
     if dq is not None:
-        own = dq[i]
+        own = dq
         if own.dtype.kind == "i":  # a sign bit stays where it was in the wider type
             own = own.view(f"u{own.dtype.itemsize}")
         flags |= own.astype(dtype)

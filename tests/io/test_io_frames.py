@@ -237,6 +237,22 @@ def test_no_byte_is_read_beside_the_rows(tmp_path, counting):
     assert all(file.closed for file in counting.opened)
 
 
+def test_memory_is_that_of_the_part(tmp_path):
+    tracemalloc = pytest.importorskip("tracemalloc")
+    shape = (500, 600)
+    for i in range(10):
+        write_frame(tmp_path / f"f{i}.fits", image(i, "u2", shape))
+    read_image_set(tmp_path, on_demand=True)  # what is loaded once
+    tracemalloc.start()
+    lazy = read_image_set(tmp_path, on_demand=True)
+    opened = tracemalloc.get_traced_memory()[1]
+    part = lazy.frames[:, 100:120]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert opened < lazy.frames.nbytes / 10
+    assert peak < opened + 1.5 * part.nbytes
+
+
 def test_headers_are_not_read_again(tmp_path, monkeypatch):
     plain_files(tmp_path, "fits", "u2")
     lazy = read_image_set(tmp_path, on_demand=True)
@@ -320,6 +336,16 @@ def test_a_file_that_changed_is_told(tmp_path, suffix, how):
     paths[2].unlink()
     with pytest.raises(FileNotFoundError, match=rf"f2.{suffix}"):
         lazy.frames.frame(2)
+
+
+@pytest.mark.parametrize("name", ["hst_stis_ngc1068_crsplit", "flats_st402_150s_weak", "microobs_hatp32/aligned"])
+def test_real_sets(shared, name):
+    loaded, lazy = read_image_set(shared / name), read_image_set(shared / name, on_demand=True)
+    for expected, frames in ((loaded.frames, lazy.frames), (loaded.mask, lazy.mask), (loaded.dq, lazy.dq)):
+        assert (frames is None) == (expected is None)
+        if frames is not None:
+            assert frames.dtype == expected.dtype
+            np.testing.assert_array_equal(frames[:, 100:160, 50:], expected[:, 100:160, 50:])
 
 
 # --- bad files --------------------------------------------------------------------------------------------------------

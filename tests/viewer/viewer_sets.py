@@ -141,7 +141,9 @@ def clean_with_kinds(shape=(6, 40, 50)):
         keep=np.isin(result.event_labels(), table["event"][kept]),
     )  # fmt: skip
     tracks, positions = make_tracks(shape[0], (5.0, 40.0), (12.0, 30.0))
-    result = apply(result, change, result.cleaned.copy())
+    cleaned = result.cleaned.copy()
+    cleaned.reshape(-1)[change.index] = change.values
+    result = replace(apply(result, change), cleaned=cleaned, rejected=change.outliers.flags())
     return frames, replace(result, tracks=tracks, track_positions=positions, overrules=())
 
 

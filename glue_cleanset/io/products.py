@@ -11,7 +11,6 @@ from astropy.table import Column, Table
 
 from ..core.ondemand import FramesOnDemand
 from .frames import FitsFrames, find_image
-from .write import _bases
 
 __all__ = ["Products", "write_event_pixels"]
 
@@ -122,6 +121,9 @@ class Products:
 
     @cached_property
     def _names(self):
+        # the registration of frames takes a while to import
+        from .write import _bases
+
         return _bases(list(self.table("frames")["name"]))
 
     def _path(self, suffix, i):
@@ -187,8 +189,7 @@ class _Rejected(FramesOnDemand):
         return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
-        values = self._flags.rows(i, first, last)
-        return values.view(f"u{values.itemsize}") & values.dtype.type(self._bit).astype(f"u{values.itemsize}") != 0
+        return (self._flags.rows(i, first, last) & self._bit) != 0
 
 
 def write_event_pixels(folder, result):

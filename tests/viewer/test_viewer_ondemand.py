@@ -17,13 +17,14 @@ from glue.core.subset import ElementSubsetState, RoiSubsetState, SliceSubsetStat
 from glue.viewers.image.viewer import SimpleImageViewer
 from viewer_sets import HITS, ViewerApplication, clean_with_kinds, event_mask, make_frames, make_result
 
-from glue_cleanset import ImageSet
+from glue_cleanset import CleanSettings, ImageSet, clean_image_set
 from glue_cleanset.core.ondemand import FramesOnDemand
-from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.core.simulate import VARIANTS, simulate_set
 from glue_cleanset.io import products
 from glue_cleanset.io.frames import FitsFrames
 from glue_cleanset.io.products import Products
 from glue_cleanset.io.read import FitsImageSet, read_image_set
+from glue_cleanset.io.stream import clean_to_files
 from glue_cleanset.io.write import write_result
 from glue_cleanset.viewer import factories, ondemand
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
@@ -393,6 +394,36 @@ def test_a_session_holds_no_values(app, cleaned, reopen, tmp_path, absolute):
     # and once more
     app = again
     np.testing.assert_array_equal(reopen(app).data_collection[0]["image cleaned"][:], result.cleaned)
+
+
+def test_a_set_is_cleaned_from_files_to_files(app, tmp_path, reopen):
+    frames = simulate_set(8, (64, 80), seed=4, **VARIANTS["hard"]).frames
+    (tmp_path / "raw").mkdir()
+    for i, frame in enumerate(frames):
+        mask = np.zeros(frame.shape, np.uint8)
+        mask[3 * i, 5:9] = 1
+        hdus = fits.HDUList([fits.PrimaryHDU(frame), fits.ImageHDU(mask, name="DQ")])
+        hdus.writeto(tmp_path / "raw" / f"f{i}.fits")
+    cube = load_data(str(tmp_path / "raw"), factory=image_set, on_demand=True)
+    app.data_collection.append(cube)
+    result = clean_to_files(image_set_from_cube(cube, "image"), tmp_path / "clean", CleanSettings())
+    expected = clean_image_set(read_image_set(tmp_path / "raw"), CleanSettings())
+    command = AttachResult(
+        data=cube, attribute="image", result=result, axis=0, outputs=tuple(OUTPUTS), images=None,
+        folder=tmp_path / "clean",
+    )  # fmt: skip
+    app.session.command_stack.do(command)
+    for one in (app, reopen(app)):
+        (attached,) = find_attached(one.data_collection)
+        cube = attached.cube
+        np.testing.assert_array_equal(cube[attached.cleaned][:], expected.cleaned)
+        np.testing.assert_array_equal(cube[attached.rejected][:], expected.rejected)
+        np.testing.assert_array_equal(cube[attached.event][:], expected.event_labels())
+        np.testing.assert_array_equal(attached.map["rejected frame"], expected.rejection_map)
+        np.testing.assert_array_equal(attached.events["kind"], expected.events["kind"])
+        np.testing.assert_array_equal(attached.image_set().mask[:], read_image_set(tmp_path / "raw").mask)
+        np.testing.assert_equal(attached.model.to_record(), expected.model.to_record())
+        assert Tracer(attached).trace(3, 6) is not None
 
 
 def test_the_events_are_read_in_pieces(cleaned, tmp_path, monkeypatch):

@@ -124,7 +124,12 @@ class Products:
         # the registration of frames takes a while to import
         from .write import _bases
 
-        return _bases(list(self.table("frames")["name"]))
+        table = self.table("frames")
+        if table is None:
+            raise FileNotFoundError(
+                f"{self.folder / _TABLES['frames']} is not there; put it back, or clean the set again"
+            )
+        return _bases(list(table["name"]))
 
     def _path(self, suffix, i):
         return self.folder / f"{self._names[i]}{suffix}.fits"

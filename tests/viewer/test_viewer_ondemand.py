@@ -492,6 +492,23 @@ def test_a_result_in_files_needs_its_folder(app, cleaned):
         attach(app, attached.cube, result, None)
 
 
+def test_the_folder_of_a_result_is_a_set_of_cleaned_frames(cleaned, tmp_path):
+    _, result, _ = cleaned
+    assert (tmp_path / "clean" / "event_pixels.fits").is_file()
+    np.testing.assert_array_equal(image_set(str(tmp_path / "clean"))["image"], result.cleaned)
+
+
+def test_a_session_without_a_file_names_it(app, cleaned, tmp_path):
+    app.save_session(str(tmp_path / "session.glu"))
+    for name in ("f002_crmask.fits", "summary.ecsv", "event_pixels.fits"):
+        (tmp_path / "clean" / name).rename(tmp_path / name)
+        with pytest.raises((FileNotFoundError, ValueError), match=r"put it back|put the files back") as error:
+            ViewerApplication.restore_session(str(tmp_path / "session.glu"))
+        assert str(tmp_path / "clean") in str(error.value)
+        (tmp_path / name).rename(tmp_path / "clean" / name)
+    ViewerApplication.restore_session(str(tmp_path / "session.glu"))
+
+
 def test_undo_and_redo(app, cleaned):
     attached, *_ = cleaned
     app.undo()

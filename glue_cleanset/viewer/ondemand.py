@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 from glue.core import Data
 from glue.core.component import Component, CoordinateComponent
-from glue.core.component_id import PixelComponentID
+from glue.core.component_id import ComponentID, PixelComponentID
 from glue.core.state import GlueSerializeError, GlueUnSerializer
 from glue.core.subset import ElementSubsetState, SliceSubsetState
 from glue.utils import compute_histogram
@@ -15,7 +15,7 @@ from ..core.ondemand import FramesOnDemand
 __all__ = ["EventLabels", "FramesComponent", "OnDemandCube", "frames_of", "let_read_on_demand"]
 
 # of the frames shown last, for each attribute; one frame is kept in any case [bytes]
-_KEPT = 64 << 20
+_KEPT = 32 << 20
 # values that are looked at at a time
 _PART = 1 << 23
 # where a sample will do, each of so many frames gives so many of its rows that together they are one frame
@@ -63,6 +63,18 @@ class _Flags(FramesOnDemand):
         return self._frames.rows(i, first, last).view(np.uint8)
 
 
+class _Selected(FramesOnDemand):
+    """What a subset state selects in a cube, a frame at a time; raises where it means nothing there."""
+
+    def __init__(self, cube, subset_state):
+        super().__init__(cube.shape, bool)
+        self._cube, self._state = cube, subset_state
+        self.frame(0)
+
+    def frame(self, i):
+        return self._state.to_mask(self._cube, (slice(i, i + 1), slice(None), slice(None)))[0]
+
+
 class FramesComponent(Component):
     """Frames that are read when they are asked for.
 
@@ -92,7 +104,7 @@ class FramesComponent(Component):
     def __getitem__(self, key):
         if key is None or key is Ellipsis:
             return self._data
-        if isinstance(key, np.ndarray) and key.dtype == bool:
+        if isinstance(key, (np.ndarray, _Selected)) and key.dtype == bool:
             return self._masked(key)
         key = key if isinstance(key, tuple) else tuple(key) if isinstance(key, list) else (key,)
         if len(key) == 3 and all(isinstance(k, np.ndarray) and k.ndim for k in key):
@@ -112,8 +124,12 @@ class FramesComponent(Component):
         return np.broadcast_to(self._data[frame, y, x], shape)
 
     def _masked(self, mask):
-        found = [self._data.frame(i)[mask[i]] for i in range(len(self._data)) if mask[i].any()]
-        return np.concatenate([np.empty(0, self._data.dtype), *found])
+        found = [np.empty(0, self._data.dtype)]
+        for i in range(len(self._data)):
+            here = mask[i]
+            if here.any():
+                found.append(self._data.frame(i)[here])
+        return np.concatenate(found)
 
     def _frame(self, i):
         if i not in self._shown:
@@ -161,6 +177,14 @@ class OnDemandCube(Data):
         values = super().get_data(cid, view)
         return values[:] if isinstance(values, FramesOnDemand) and self.size <= _PART else values
 
+    def update_components(self, mapping):
+        """As of any data; ValueError where the values are in files."""
+        for cid in mapping:
+            component = self.get_component(cid) if isinstance(cid, ComponentID) else cid
+            if isinstance(component, FramesComponent):
+                raise ValueError(f"the values of '{cid}' of {self.label} are read from files and cannot be changed")
+        super().update_components(mapping)
+
     def get_mask(self, subset_state, view=None):
         """As of any data; of the whole cube as one bool for each pixel, or for each pixel of a frame where all are
         alike."""
@@ -170,6 +194,8 @@ class OnDemandCube(Data):
         attributes = () if isinstance(subset_state, ElementSubsetState) else subset_state.attributes
         if attributes and all(self._is_flat(cid) for cid in attributes):
             return np.broadcast_to(super().get_mask(subset_state, self._part(0, 1)), self.shape)
+        if self._is_joined():
+            return _Selected(self, subset_state)
         mask = np.empty(self.shape, bool)
         for part in self._parts():
             mask[part] = super().get_mask(subset_state, part)
@@ -251,6 +277,13 @@ class OnDemandCube(Data):
         if ordered:
             return np.percentile(np.concatenate(some[1:]), 50 if statistic == "median" else percentile)
         return {"minimum": least, "maximum": most, "sum": total, "mean": total / count}[statistic]
+
+    def _is_joined(self):
+        """Whether glue asks for a mask only to look up the numbers of the events there."""
+        for other, (cids, _) in self._key_joins.items():
+            if getattr(other, "_recursing", False):
+                return all(isinstance(self.get_component(cid), FramesComponent) for cid in cids)
+        return False
 
     def _is_large(self, cid):
         cid = self.id[cid] if isinstance(cid, str) else cid

@@ -261,6 +261,15 @@ def test_an_attribute_made_of_another(pair):
         )
 
 
+def test_values_in_files_are_not_changed():
+    cube, _ = counted_cube(VALUES)
+    cube.add_component(np.zeros(VALUES.shape), "own")
+    cube.update_components({cube.id["own"]: np.ones(VALUES.shape)})
+    assert cube["own"].all()
+    with pytest.raises(ValueError, match="'image' of counted are read from files"):
+        cube.update_components({cube.id["image"]: np.ones(VALUES.shape)})
+
+
 def test_few_values_are_an_array():
     cube, _ = counted_cube(VALUES)
     np.testing.assert_array_equal(cube["image"].ravel(), VALUES.ravel())
@@ -550,7 +559,7 @@ def test_a_trace_tells_what_one_in_memory_tells(app, cleaned):
         assert mine.stands_out.any()
 
 
-def test_selections_are_those_of_an_array(app, cleaned):
+def test_selections_are_those_of_an_array(app, cleaned, monkeypatch):
     attached, result, frames = cleaned
     on_map = RectangularROI(3.5, 22.5, 5.5, 30.5)
     group = app.data_collection.new_subset_group("map", RoiSubsetState(*attached.map.pixel_component_ids[::-1], on_map))
@@ -565,6 +574,14 @@ def test_selections_are_those_of_an_array(app, cleaned):
     (subset,) = [s for s in attached.events.subsets if s.subset_state is group.subset_state]
     numbers = np.unique(result.event_labels()[frames > 1000])
     np.testing.assert_array_equal(subset.to_mask(), np.isin(attached.events["event"], numbers))
+    # of which glue wants no array of the whole cube
+    made = []
+    monkeypatch.setattr(OnDemandCube, "_parts", lambda self, along=0: made.append(along) or [])
+    group.subset_state = attached.cube.id["image"] > 900
+    (subset,) = [s for s in attached.events.subsets if s.subset_state is group.subset_state]
+    numbers = np.unique(result.event_labels()[frames > 900])
+    np.testing.assert_array_equal(subset.to_mask(), np.isin(attached.events["event"], numbers))
+    assert not made
 
 
 def test_a_cube_in_memory_takes_a_result_in_files(app, tmp_path):

@@ -1,6 +1,7 @@
 """Cubes whose frames stay in their files: glue reads the one that it shows, and measures all of them in turn."""
 
 from collections import OrderedDict
+from threading import Lock
 
 import numpy as np
 from glue.core import Data
@@ -94,7 +95,7 @@ class FramesComponent(Component):
     def __init__(self, frames, units=None, image_set=None, written=None):
         super().__init__(_Flags(frames) if frames.dtype == bool else frames, units=units)
         self.image_set, self.written = image_set, written
-        self._shown = OrderedDict()
+        self._shown, self._lock = OrderedDict(), Lock()
 
     @property
     def numeric(self):
@@ -132,13 +133,14 @@ class FramesComponent(Component):
         return np.concatenate(found)
 
     def _frame(self, i):
-        if i not in self._shown:
-            self._shown[i] = np.array(self._data.frame(i), self._data.dtype)
-            self._shown[i].flags.writeable = False
-            while len(self._shown) > 1 and sum(kept.nbytes for kept in self._shown.values()) > _KEPT:
-                self._shown.popitem(last=False)
-        self._shown.move_to_end(i)
-        return self._shown[i]
+        with self._lock:  # some viewers of glue work in threads
+            if i not in self._shown:
+                self._shown[i] = np.array(self._data.frame(i), self._data.dtype)
+                self._shown[i].flags.writeable = False
+                while len(self._shown) > 1 and sum(kept.nbytes for kept in self._shown.values()) > _KEPT:
+                    self._shown.popitem(last=False)
+            self._shown.move_to_end(i)
+            return self._shown[i]
 
     def to_series(self, **kwargs):
         raise ValueError("frames that are read on demand make no table: it would have a row for every pixel of the set")

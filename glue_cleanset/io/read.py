@@ -26,7 +26,7 @@ __all__ = ["BadFramesError", "FitsImageSet", "find_fits_files", "frame_stem", "r
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$|\.fz$", re.IGNORECASE)
 # what this package writes beside the cleaned frames is not taken for frames when a directory is read
-_OUTPUT = re.compile(r"(_crmask\.fits|^rejection_map\.fits|^hot_pixels\.fits)$")
+_OUTPUT = re.compile(r"(_crmask\.fits|^rejection_map\.fits|^hot_pixels\.fits|^event_pixels\.fits)$")
 _CLEANED = "_crclean"
 
 # Extensions that stand beside an image, in the STScI's and CCDData's names: nonzero = bad, and never a frame

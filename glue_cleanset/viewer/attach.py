@@ -9,13 +9,18 @@ from glue.core.command import Command
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
-from ..core.settings import KINDS, CleanSettings
+from ..core.ondemand import FramesOnDemand
+from ..core.settings import CleanSettings
+from ..io.products import Products, write_event_pixels
 from ..io.sky import locate_events, locate_tracks
 from .colors import frame_colormap, kind_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
-from .sparse import SparseCategoricalComponent, SparseComponent, pack_mask, pack_pixels, unpack_mask
+from .ondemand import EventLabels, FramesComponent, frames_of, let_read_on_demand
+from .sparse import SparseComponent, pack_mask, pack_pixels, unpack_mask
 from .stack import find_numbers, find_times, image_set_from_cube
+from .tables import table_columns, table_data
+from .written import Written, WrittenComponent, written_columns
 
 __all__ = [
     "OUTPUTS",
@@ -29,7 +34,6 @@ __all__ = [
     "map_images",
     "remove_data",
     "remove_links",
-    "rounded",
 ]
 
 # what can be attached -> in the words the dialog shows
@@ -44,9 +48,6 @@ OUTPUTS = {
 }
 # key of Data.meta of a cube: where the results of its cleanings are, by identifiers that a session file keeps
 RUNS = "cleanings"
-_RATES = ("rate", "y_rate", "x_rate")
-# their codes stay the same when rows come and go
-_CATEGORIES = {"polarity": np.array(["bright", "dark"]), "kind": np.array(list(KINDS))}
 COMPONENTS = ("source", "cleaned", "rejected", "event")
 DATASETS = ("map", "events", "tracks", "frames")
 
@@ -118,8 +119,14 @@ class Attached:
         return (self.cube.shape[self.axis], *(n for i, n in enumerate(self.cube.shape) if i != self.axis))
 
     def values(self, cid):
-        """The values of an attribute of the cube, frames first: a view."""
-        return np.moveaxis(self.cube.get_data(cid), self.axis, 0)
+        """The values of an attribute of the cube, frames first: a view; `FramesOnDemand` where they are in files."""
+        frames = frames_of(self.cube, cid)
+        return np.moveaxis(self.cube.get_data(cid), self.axis, 0) if frames is None else frames
+
+    @property
+    def on_demand(self):
+        """Whether it is read from files when it is asked for, and nothing of it can be overruled."""
+        return self.kept_events is not None
 
     def made(self, cid):
         """Whether an attribute of the cube was added by this very cleaning."""
@@ -129,12 +136,20 @@ class Attached:
         """The frames as they were cleaned, without what was ignored: a new `ImageSet`."""
         image_set = image_set_from_cube(self.cube, self.source, axis=self.axis)
         ignored = unpack_mask(self.record.get("ignored"), image_set.shape)
+        if ignored is None:
+            ignored = unpack_mask(self.record.get("ignored in all frames"), image_set.shape[1:])
         return image_set if ignored is None else image_set.without(ignored)
 
     @property
     def kept(self):
-        """Which pixels are part of an event, but were not rejected: (N, ny, nx) bool, or None where there are none."""
+        """Which pixels are part of an event, but were not rejected: (N, ny, nx) bool, or None where there are none;
+        of frames that are read on demand `kept_events` tells it."""
         return unpack_mask(self.record.get("kept"), self.shape)
+
+    @property
+    def kept_events(self):
+        """The numbers of the events that were not rejected, where the frames are read on demand; else None."""
+        return self.record.get("kept events")
 
     @property
     def track_positions(self):
@@ -181,12 +196,12 @@ def find_attached(collection, data=None):
     return [attached for _, attached in sorted(found, key=lambda pair: pair[0])]
 
 
-def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=(), own=False):
+def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), taken=(), own=False, folder=None):
     """Make what `AttachResult` attaches, and change nothing.
 
     Parameters
     ----------
-    data, attribute, result, axis, outputs, own
+    data, attribute, result, axis, outputs, own, folder
         As for `AttachResult`.
     taken : iterable of str
         Labels of data that are in use.
@@ -200,7 +215,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     Raises
     ------
     ValueError
-        Where `result` is not one of this cube and axis, or an output is unknown.
+        Where `result` is not one of this cube and axis, or an output is unknown; or it is read from files, and the
+        folder is not given or holds another.
     """
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown:
@@ -212,6 +228,8 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         raise ValueError(
             f"the result has the shape {result.rejected.shape}, {data.label} has {shape} with its frames on axis {axis}"
         )
+    if folder is None and isinstance(result.cleaned, FramesOnDemand):
+        raise ValueError("the cleaned frames are read from files; give their folder, which a session must know")
     suffix = _free_suffix(
         {f"{source.label} {part}" for part in ("cleaned", "rejected", "event")},
         {cid.label for cid in data.components},
@@ -223,17 +241,31 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
     units = original.units
     components = []
 
+    products = None if folder is None else _products(folder, result, data, axis)
+
     def add(part, frames, base=None, units="", own=own):
         cid = ComponentID(f"{source.label} {part}{suffix}", parent=data)
-        components.append((cid, SparseComponent(np.moveaxis(frames, 0, axis), base, units, own)))
+        if products is None:
+            component = SparseComponent(np.moveaxis(np.asarray(frames), 0, axis), base, units, own)
+        else:
+            component = FramesComponent(frames, units, written=Written(str(products.folder), products.digest, part))
+        components.append((cid, component))
         setattr(attached, part, cid)
 
-    if "cleaned" in outputs:
-        add("cleaned", result.cleaned, original, units)
-    if "rejected" in outputs:
-        add("rejected", result.rejected.view(np.uint8))
-    if "event" in outputs:
-        add("event", result.event_labels(), own=True)
+    if products is not None:
+        if "cleaned" in outputs:
+            add("cleaned", products.cleaned, units=units)
+        if "rejected" in outputs:
+            add("rejected", products.rejected)
+        if "event" in outputs:
+            add("event", EventLabels(shape, result.event_pixels, result.event_numbers))
+    else:
+        if "cleaned" in outputs:
+            add("cleaned", result.cleaned, original, units)
+        if "rejected" in outputs:
+            add("rejected", np.asarray(result.rejected).view(np.uint8))
+        if "event" in outputs:
+            add("event", result.event_labels(), own=True)
 
     facts = {
         "overrules": list(result.overrules),
@@ -252,16 +284,28 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         coords = None if celestial is None else SkyCoordinates(celestial)
         attached.map = Data(label=f"{data.label} rejection map{suffix}", coords=coords)
         for label, values, unit in map_images(result, result.kind_map, units):
-            attached.map.add_component(SparseComponent(values, units=unit, own=own), label)
+            if products is None:
+                component = SparseComponent(values, units=unit, own=own)
+            else:
+                written = Written(str(products.folder), products.digest, "map", label)
+                component = WrittenComponent(values, unit, written)
+            attached.map.add_component(component, label)
+
+    def add_table(part, table):
+        columns = table_columns(table)
+        made = Data(label=f"{data.label} {part}{suffix}")
+        for label, component in (columns if products is None else written_columns(columns, products, part)).items():
+            made.add_component(component, label)
+        setattr(attached, part, made)
+
     events_label = f"{data.label} events{suffix}" if "events" in outputs else None
     if "events" in outputs and len(result.events):
-        attached.events = events_data(data, axis, events_label, result.events)
+        add_table("events", locate_events(result.events, celestial))
     moving = 0 if result.tracks is None else len(result.tracks)
     if "tracks" in outputs and moving:
-        tracks = locate_tracks(result.tracks, result.track_positions, celestial, find_times(data, axis))
-        attached.tracks = _table_data(f"{data.label} tracks{suffix}", tracks)
+        add_table("tracks", locate_tracks(result.tracks, result.track_positions, celestial, find_times(data, axis)))
     if "frames" in outputs:
-        attached.frames = _table_data(f"{data.label} frames{suffix}", result.summary)
+        add_table("frames", result.summary)
     for made in attached.datasets:
         made.meta.update(facts)
     # plain values, which a session file keeps
@@ -274,17 +318,50 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "overrules": list(result.overrules),
             "suffix": suffix,
             "events label": events_label,
-            "ignored": None if result.mask is None else pack_mask(result.mask),
-            "kept": pack_pixels(result.event_pixels[~result.rejected.reshape(-1)[result.event_pixels]], shape),
-            "light": None if result.light is None else [part.tolist() for part in result.light],
             "track positions": np.asarray(result.track_positions, float).tolist() if moving else [],
         }
     )
+    attached.record.update(_pixel_record(result, shape) if products is None else _short_record(result))
     for name in (*COMPONENTS, *DATASETS):
         part = getattr(attached, name)
         attached.record[name] = None if part is None else part.uuid
     attached.record["columns"] = {part: columns_of(getattr(attached, part)) for part in DATASETS}
     return attached, components
+
+
+def _pixel_record(result, shape):
+    """What an overrule has to know."""
+    rejected = np.asarray(result.rejected).reshape(-1)
+    return {
+        "ignored": None if result.mask is None else pack_mask(result.mask),
+        "kept": pack_pixels(result.event_pixels[~rejected[result.event_pixels]], shape),
+        "light": None if result.light is None else [part.tolist() for part in result.light],
+    }
+
+
+def _short_record(result):
+    """What a trace has to know of a result that is in files; what the frames themselves mask is known with them."""
+    mask, kept = result.mask, []
+    alike = isinstance(mask, np.ndarray) and mask.strides[0] == 0
+    if "kept" in result.events.colnames:
+        kept = np.asarray(result.events["event"])[np.asarray(result.events["kept"], bool)].tolist()
+    return {
+        "ignored": pack_mask(mask) if isinstance(mask, np.ndarray) and not alike else None,
+        "ignored in all frames": pack_mask(mask[0]) if alike else None,
+        "kept events": kept,
+    }
+
+
+def _products(folder, result, data, axis):
+    """The folder that a result was written to; None where the cube cannot hold frames that are read on demand."""
+    products = Products(folder)
+    if products.cleaned.shape != result.rejected.shape or not np.array_equal(
+        products.image("TIMES_REJECTED"), result.rejection_count
+    ):
+        raise ValueError(f"{products.folder} holds the result of another cleaning; give the folder of this one")
+    if not products.knows_events:
+        write_event_pixels(folder, result)
+    return products if axis == 0 and let_read_on_demand(data) else None
 
 
 def columns_of(data):
@@ -306,7 +383,7 @@ def map_images(result, kind_map, units):
 
 def events_data(cube, axis, label, table):
     """The table of the events found in a cube whose frames are along an axis."""
-    return _table_data(label, locate_events(table, find_celestial(cube, axis)))
+    return table_data(label, locate_events(table, find_celestial(cube, axis)))
 
 
 class AttachResult(Command):
@@ -327,6 +404,10 @@ class AttachResult(Command):
         The images that `data` was stacked from.
     own : bool, optional
         Whether nobody else holds the arrays of `result`: then they are not copied before an overrule changes them.
+    folder : str or Path, optional
+        Where `result` was written to. Then the cleaned frames and what is rejected are read from there when they are
+        asked for, and a session stores where the files are instead of what is in them; nothing can be overruled. A cube
+        with its frames on another axis than the first takes them into memory all the same.
 
     Attributes
     ----------
@@ -355,6 +436,7 @@ class AttachResult(Command):
                 outputs=self.outputs,
                 taken=[data.label for data in collection],
                 own=self.extra.get("own", False),
+                folder=self.extra.get("folder"),
             )
             a = self.attached
             self._links = link_parts(self.data, self.axis, a.event, a.map, a.events, a.frames, a.tracks)
@@ -436,38 +518,6 @@ def _free_suffix(labels, labels_in_use, data_labels, data_labels_in_use):
         ):
             return suffix
         number += 1
-
-
-def _table_data(label, table):
-    data = Data(label=label)
-    for name in table.colnames:
-        column = table[name]
-        if column.dtype.kind in "USO":
-            component = SparseCategoricalComponent(np.asarray(column, dtype=str), categories=_CATEGORIES.get(name))
-        else:
-            values = np.array(column)
-            values = values.astype(np.uint8) if values.dtype == bool else values  # glue makes eight bytes of a bool
-            # an angle has its digits behind the point: a millionth of a degree is a few milliarcseconds
-            values = np.round(values, 6) if name in ("ra", "dec") else rounded(values)
-            # (a table knows no unit of frames)
-            units = "pix / frame" if name in _RATES else "" if column.unit is None else str(column.unit)
-            component = SparseComponent(values, units=units, own=True)
-        data.add_component(component, name.replace("_", " "))
-    if "frame" in table.colnames:
-        # frames are counted from 1 for people, pixels of the cube from 0
-        data.add_component(SparseComponent(np.array(table["frame"], dtype=np.int64) - 1), "frame index")
-    return data
-
-
-def rounded(values, digits=6):
-    """Floats to so many significant digits: glue's tables show every digit there is, and cut the number off."""
-    if values.dtype.kind != "f":
-        return values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = digits - 1 - np.floor(np.log10(np.abs(values)))
-        scale = 10.0 ** np.clip(np.where(np.isfinite(power), power, 0), 0, 300)
-        # divided, not multiplied by a power of ten, the nearest float to the short number comes out
-        return np.round(values.astype(float) * scale) / scale
 
 
 def _with_dependents(data, cids):

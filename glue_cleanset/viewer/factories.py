@@ -16,9 +16,11 @@ from ..io.read import BadFramesError, find_fits_files, frame_stem, read_image_se
 from .attach import RUNS, build_attached
 from .coords import FrameCoordinates
 from .links import link_parts
+from .ondemand import FramesComponent, OnDemandCube
 from .stack import FACTS, MASK, MASK_ID, NAMES, SHIFTS, SHIFTS_SOURCE
 
 __all__ = [
+    "LARGEST_IN_MEMORY",
     "cleaned_image_set",
     "image_set",
     "image_set_from_files",
@@ -26,6 +28,11 @@ __all__ = [
     "is_image_set",
 ]
 
+# Frames that take more than this are read when they are shown [bytes]. Cleaned in memory, with what was found in them,
+# they would take three to five times as much, which the smallest machine of today has; not a share of what is free just
+# now, so that a session opens the same way everywhere.
+LARGEST_IN_MEMORY = 1 << 30
+_PACKED = 4  # times that a compressed file grows, roughly
 # a manifest is a list of names; nobody writes one this long [bytes]
 _LONGEST_MANIFEST = 1 << 20
 
@@ -54,7 +61,7 @@ def _begins_as_manifest(path):
     return file.is_file() and find_fits_files(file) == [file]
 
 
-def image_set(path, *, extension=None, files=None, skip_bad=False, align=None):
+def image_set(path, *, extension=None, files=None, skip_bad=False, align=None, on_demand=None):
     """One cube (frame, y, x) from a directory, a manifest, a FITS cube or a multi-extension file.
 
     Parameters
@@ -69,6 +76,9 @@ def image_set(path, *, extension=None, files=None, skip_bad=False, align=None):
         Leave out files and frames that cannot be used, with a warning, instead of raising.
     align : {'wcs', 'stars'}, optional
         Bring the frames onto the pixels of the first one, see `glue_cleanset.io.align`. None = as they are.
+    on_demand : bool, optional
+        Whether the frames stay in their files and are read when they are shown; ``meta`` tells ``on demand`` then. None
+        = where they would take more than `LARGEST_IN_MEMORY`.
 
     Returns
     -------
@@ -79,12 +89,18 @@ def image_set(path, *, extension=None, files=None, skip_bad=False, align=None):
     Raises
     ------
     ValueError, TypeError, OSError
-        As `glue_cleanset.io.read.read_image_set` raises them: one frame, different shapes, no FITS.
+        As `glue_cleanset.io.read.read_image_set` raises them: one frame, different shapes, no FITS. Where frames that
+        are read on demand shall be aligned.
     """
-    frames = _read(path, extension, files, skip_bad)
+    frames = _read(path, extension, files, skip_bad, on_demand)
     if align is not None:
+        if frames.on_demand:
+            raise ValueError(
+                f"{path} holds {_gigabytes(frames)} of frames, which are read when they are shown and cannot be "
+                "aligned; align them into files first, or give on_demand=False where there is memory for them"
+            )
         frames = _aligned(frames, align)
-    return _cube(frames, _label(path, files), Data)
+    return _cube(frames, _label(path, files), OnDemandCube if frames.on_demand else Data)
 
 
 def cleaned_image_set(path, *, extension=None, files=None):
@@ -100,6 +116,11 @@ def cleaned_image_set(path, *, extension=None, files=None):
     list of glue.core.Data
         Cube, rejection map, events and frames; they are linked as soon as they are in one collection.
 
+    Raises
+    ------
+    ValueError
+        Where the frames take more than `LARGEST_IN_MEMORY`: cleaned frames have to go into files then.
+
     Warns
     -----
     UserWarning
@@ -110,6 +131,11 @@ def cleaned_image_set(path, *, extension=None, files=None):
     from ..io.registration import registration_warning
 
     frames = _read(path, extension, files)
+    if frames.on_demand:
+        raise ValueError(
+            f"{path} holds {_gigabytes(frames)} of frames; open it as 'Image set' and choose 'Clean image set…', where "
+            "you say into which folder the cleaned frames go"
+        )
     result = clean_image_set(frames)
     for text in (registration_warning(frames), *result.warnings):
         if text:
@@ -220,11 +246,29 @@ def _aligned(frames, by):
     return ways[by](frames)
 
 
-def _read(path, extension, files, skip_bad=False):
+def _read(path, extension, files, skip_bad=False, on_demand=None):
     source = path
     if files is not None:
         source = [os.path.normpath(os.path.join(os.path.dirname(path), file)) for file in files]
-    return read_image_set(source, extension=extension, skip_bad=skip_bad)
+    large = _may_be_large(source) if on_demand is None else on_demand
+    frames = read_image_set(source, extension=extension, skip_bad=skip_bad, on_demand=large)
+    if on_demand is None and large and frames.frames.nbytes <= LARGEST_IN_MEMORY:
+        return read_image_set(source, extension=extension, skip_bad=skip_bad)
+    return frames
+
+
+def _may_be_large(source):
+    """Whether files are so large that their frames might be."""
+    try:
+        files = find_fits_files(source)
+    except (OSError, ValueError):  # what is wrong is told when they are read
+        return False
+    packed = any(str(file).lower().endswith((".gz", ".fz")) for file in files)
+    return sum(file.stat().st_size for file in files) * (_PACKED if packed else 1) > LARGEST_IN_MEMORY
+
+
+def _gigabytes(frames):
+    return f"{frames.frames.nbytes / 1e9:.1f} GB"
 
 
 def _label(path, files):
@@ -239,9 +283,15 @@ def _label(path, files):
 
 def _cube(frames, label, cls):
     cube = cls(label=label, coords=FrameCoordinates(frames.wcs))
-    cube.add_component(Component(frames.frames, units=frames.unit), "image")
-    if frames.mask is not None:
-        cid = cube.add_component(Component(np.asarray(frames.mask).astype(np.uint8)), "mask")
+    if frames.on_demand:
+        cube.add_component(FramesComponent(frames.frames, frames.unit, image_set=frames), "image")
+        cube.meta["on demand"] = True
+        mask = None if frames.mask is None else FramesComponent(frames.mask)
+    else:
+        cube.add_component(Component(frames.frames, units=frames.unit), "image")
+        mask = None if frames.mask is None else Component(np.asarray(frames.mask).astype(np.uint8))
+    if mask is not None:
+        cid = cube.add_component(mask, "mask")
         cube.meta.update({MASK: "mask", MASK_ID: cid.uuid})
     # plain lists: they go into session files
     cube.meta[NAMES] = list(frames.names)

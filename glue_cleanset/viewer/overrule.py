@@ -8,10 +8,11 @@ from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
 from ..core.settings import KINDS
-from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links, rounded
+from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
 from .regions import selected_pixels, subset_states
 from .sparse import SparseCategoricalComponent, bits_of, pack_mask, pack_pixels, unpack_mask
+from .tables import rounded
 from .views import keep_frames
 
 __all__ = [
@@ -84,6 +85,7 @@ def restore_event(session, attached, number):
     ValueError
         Where there is no such event, or it is kept, or the event numbers were not attached.
     """
+    _check_in_memory(attached)
     mask = np.zeros((), bool) if attached.event is None else attached.values(attached.event) == number
     if not mask.any():
         raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
@@ -172,7 +174,8 @@ def reject_selected(session, subset, frame, *, attached=None):
 
 
 def rejected_frames(attached):
-    """What is rejected now: (N, ny, nx) bool."""
+    """What is rejected now: (N, ny, nx) bool; ValueError where that is in files, or not in the session."""
+    _check_in_memory(attached)
     if attached.rejected is not None:
         return attached.values(attached.rejected) > 0
     if attached.event is not None:
@@ -224,6 +227,7 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     # compiled code takes a while to import
     from ..core.overrule import work_out
 
+    _check_in_memory(attached)
     model = attached.model
     if model is None:
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
@@ -516,6 +520,8 @@ def _selection(session, subset, attached):
     found.sort(key=lambda known: not _speaks_of(subset.subset_state, known))
     error = None
     for known in found:
+        if known.on_demand:
+            continue
         try:
             mask = selected_pixels(subset, known.cube, known.axis)
         except ValueError as problem:
@@ -523,7 +529,16 @@ def _selection(session, subset, attached):
             continue
         if mask.any():
             return known, mask
+    _check_in_memory(found[0])
     raise error or ValueError(f"'{subset.label}' selects no pixel of '{found[0].cube.label}'; draw it larger.")
+
+
+def _check_in_memory(attached):
+    if attached.on_demand:
+        raise ValueError(
+            f"The cleaned frames of '{attached.cube.label}' are in files, which are not changed by hand; choose 'Clean "
+            "image set…' again, with what shall stay as it is under 'Protect (reject nothing)'."
+        )
 
 
 def _speaks_of(state, attached):
@@ -549,6 +564,7 @@ def _in_frame(mask, frame):
 
 def _object_pixels(attached, track):
     """Where a moving object is: (N, ny, nx) bool."""
+    _check_in_memory(attached)
     name = f"object {track} of '{attached.cube.label}'"
     numbers, tracks = (attached.column("events", label) for label in ("event", "track"))
     if attached.event is None or numbers is None or tracks is None:

@@ -1,13 +1,17 @@
 """From glue's data to an ImageSet, and from several images to one cube."""
 
+from copy import copy
+
 import numpy as np
 from glue.core import BaseData, Data
 from glue.core.component_id import ComponentID
 
-from ..core.imageset import ImageSet
+from ..core.imageset import ImageSet, as_shifts
 from ..core.names import listed
+from ..core.ondemand import FramesOnDemand
 from ..io.keywords import frame_facts, frame_times
 from .coords import FrameCoordinates, find_celestial
+from .ondemand import frames_of
 from .sparse import SparseComponent
 
 __all__ = ["check_images", "find_times", "header_noise", "image_set_from_cube", "own_mask", "stack_images"]
@@ -39,7 +43,8 @@ def image_set_from_cube(data, attribute, axis=0):
     Returns
     -------
     ImageSet
-        A view of the cube's values, frames first; the other axes keep their order.
+        A view of the cube's values, frames first; the other axes keep their order. Frames that are read on demand stay
+        in their files: then it is the set that was opened, a `FitsImageSet` with its headers.
 
     Raises
     ------
@@ -64,7 +69,11 @@ def image_set_from_cube(data, attribute, axis=0):
             f"axis {axis} of {data.label}, of shape {data.shape}, holds 1 frame; one frame cannot be compared "
             "with itself, choose the axis that holds the frames"
         )
-    frames = np.moveaxis(data.get_data(find_numbers(data, attribute)), axis, 0)
+    cid = find_numbers(data, attribute)
+    frames = frames_of(data, cid)
+    if frames is not None and axis:
+        raise ValueError(f"axis is {axis}; the frames of {data.label} are read from files, choose axis 0")
+    frames = np.moveaxis(data.get_data(cid), axis, 0) if frames is None else frames
     names = exptime = None
     if axis == 0:
         names = _per_frame(data, NAMES)
@@ -72,6 +81,22 @@ def image_set_from_cube(data, attribute, axis=0):
         if exptime is not None and not all(t > 0 for t in exptime):
             exptime = None
     shifts = _per_frame(data, SHIFTS) if axis == 0 else None
+    opened = _opened_set(data)
+    if opened is not None and isinstance(frames, FramesOnDemand):
+        facts = {
+            "frames": frames,
+            "mask": None if own_mask(data) is None else opened.mask,
+            "exptime": None if exptime is None else np.array(exptime, float),
+            "names": opened.names if names is None else tuple(names),
+            "times": find_times(data),
+            "shifts": None if shifts is None else as_shifts(shifts, len(frames)),
+            "shifts_source": data.meta.get(SHIFTS_SOURCE, "given"),
+        }
+        # it was looked at when it was opened
+        image_set = copy(opened)
+        for name, value in facts.items():
+            object.__setattr__(image_set, name, value)
+        return image_set
     return ImageSet(
         frames,
         mask=own_mask(data, axis),
@@ -90,12 +115,16 @@ def find_times(data, axis=0):
 
 
 def own_mask(data, axis=0):
-    """The mask that came with a cube, frames first, nonzero = ignore; None where there is none (any more)."""
+    """The mask that came with a cube, frames first, nonzero = ignore; None where there is none (any more). Of frames
+    that are read on demand it is too."""
     if data.meta.get(MASK) is None:
         return None
     found = [cid for cid in data.main_components if cid.uuid == data.meta.get(MASK_ID)]
     mask_id = found[0] if found else data.find_component_id(data.meta[MASK])
-    return None if mask_id is None else np.moveaxis(data.get_data(mask_id), axis, 0)
+    if mask_id is None:
+        return None
+    frames = frames_of(data, mask_id)
+    return np.moveaxis(data.get_data(mask_id), axis, 0) if frames is None else frames
 
 
 def header_noise(data):
@@ -215,6 +244,12 @@ def find_numbers(data, attribute):
     if data.get_kind(found) != "numerical":
         raise ValueError(f"{found.label!r} of {data.label} holds {data.get_kind(found)} values; choose numbers")
     return found
+
+
+def _opened_set(data):
+    """What a cube was read with, where it is read on demand."""
+    components = [data.get_component(cid) for cid in data.main_components]
+    return next((c.image_set for c in components if getattr(c, "image_set", None) is not None), None)
 
 
 def _first_numbers(data):

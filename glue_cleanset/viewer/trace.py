@@ -152,7 +152,7 @@ class Tracer:
         if not (0 <= y < ny and 0 <= x < nx):
             raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")
         event, cleaned = self._read(a.event, y, x), self._read(a.cleaned, y, x)
-        kept = self._kept(y, x)
+        kept = self._kept(y, x, event)
         rejected = self._rejected(y, x, event, cleaned, kept)
         # what is kept has no say in the reference
         trace = trace_pixel(self._image_set, self.model, self.settings, y, x, rejected | kept)
@@ -181,7 +181,10 @@ class Tracer:
             self._overruled = np.unique(np.concatenate([np.flatnonzero(mask) for mask in masks])) if masks else []
         return np.isin(self._indices(y, x), self._overruled)
 
-    def _kept(self, y, x):
+    def _kept(self, y, x, event):
+        events = self.attached.kept_events
+        if events is not None:
+            return np.zeros(len(self._image_set), bool) if event is None else np.isin(event, events)
         if self._held is None:
             mask = self.attached.kept
             self._held = [] if mask is None else np.flatnonzero(mask)

@@ -1,0 +1,167 @@
+"""Parts of a result whose values are in the files of its folder: a session stores where, and no value."""
+
+import os
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from ..io.products import Products
+from .ondemand import EventLabels
+from .sparse import SparseCategoricalComponent, SparseComponent
+from .tables import table_columns
+
+__all__ = ["MAP_IMAGES", "Written", "WrittenComponent", "WrittenWords", "opened", "written_columns"]
+
+# label of an image of the rejection map -> its extension in the file
+MAP_IMAGES = {
+    "rejected frame": "PRIMARY",
+    "times rejected": "TIMES_REJECTED",
+    "peak significance": "PEAK_SIGNIFICANCE",
+    "reference": "REFERENCE",
+    "kind": "KIND",
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where values are.
+
+    Attributes
+    ----------
+    folder : str
+        Of the result; absolute.
+    digest : str
+        Of which cleaning it has to be, see `glue_cleanset.io.products.Products`.
+    part : str
+        'cleaned', 'rejected', 'event', 'map', 'events', 'tracks' or 'frames'.
+    column : str
+        Of the map or the table.
+    """
+
+    folder: str
+    digest: str
+    part: str
+    column: str = ""
+
+    def record(self, context):
+        """Plain values for a session, the folder relative where glue stores its files so."""
+        folder = self.folder if context.absolute_paths else os.path.relpath(self.folder)
+        return {"folder": folder, "digest": self.digest, "part": self.part, "column": self.column}
+
+    @classmethod
+    def from_record(cls, record):
+        """What `record` wrote down."""
+        return cls(os.path.abspath(record["folder"]), record["digest"], record["part"], record["column"])
+
+
+class WrittenComponent(SparseComponent):
+    """An image or a column that is in a file too; where its values are changed a session stores them.
+
+    Parameters
+    ----------
+    data : ndarray
+    units : str
+    written : Written
+    """
+
+    def __init__(self, data, units, written):
+        super().__init__(data, units=units)
+        self._written, self._read = written, self._data
+
+    def __gluestate__(self, context):
+        if self._data is not self._read:
+            return super().__gluestate__(context)
+        return {"written": self._written.record(context), "units": self.units}
+
+    @classmethod
+    def __setgluestate__(cls, record, context):
+        if "written" not in record:
+            return SparseComponent.__setgluestate__(record, context)
+        written = Written.from_record(record["written"])
+        return cls(opened(written, context).values(written), record["units"], written)
+
+
+class WrittenWords(SparseCategoricalComponent):
+    """A column of words that is in a file too; where it is changed a session stores it."""
+
+    def __init__(self, words, categories, units, written, jitter=None):
+        super().__init__(words, categories=categories, jitter=jitter, units=units)
+        self._written, self._read = written, self._data
+
+    def __gluestate__(self, context):
+        if self._data is not self._read:
+            return super().__gluestate__(context)
+        return {"written": self._written.record(context), "units": self.units, "jitter": self.jitter_method}
+
+    @classmethod
+    def __setgluestate__(cls, record, context):
+        if "written" not in record:
+            return SparseCategoricalComponent.__setgluestate__(record, context)
+        written = Written.from_record(record["written"])
+        found = opened(written, context).values(written)
+        return cls(found.labels, found.categories, record["units"], written, record["jitter"])
+
+
+def written_columns(columns, products, part):
+    """Columns as they are in the folder of a result; those that are not in its file stay as they are.
+
+    Parameters
+    ----------
+    columns : dict of str : glue.core.Component
+    products : glue_cleanset.io.products.Products
+    part : str
+        'events', 'tracks' or 'frames'.
+    """
+    known = {name.replace("_", " ") for name in products.columns(part)}
+    if "frame" in known:
+        known.add("frame index")
+    made = {}
+    for label, component in columns.items():
+        written = Written(str(products.folder), products.digest, part, label)
+        if label not in known:
+            made[label] = component
+        elif component.categorical:
+            made[label] = WrittenWords(component.labels, component.categories, component.units, written)
+        else:
+            made[label] = WrittenComponent(component.data, component.units, written)
+    return made
+
+
+class _Opened:
+    """A folder while one session is opened."""
+
+    def __init__(self, folder, digest):
+        self._products = Products(folder, digest)
+        self._columns = {}
+
+    def frames(self, part):
+        if part == "event":
+            return EventLabels(self._products.cleaned.shape, *self._products.event_pixels)
+        return getattr(self._products, part)
+
+    def values(self, written):
+        part, column = written.part, written.column
+        if part == "map":
+            values = self._products.image(MAP_IMAGES[column])
+        else:
+            if part not in self._columns:
+                table = self._products.table(part)
+                self._columns[part] = {} if table is None else table_columns(table)
+            values = self._columns[part].get(column)
+            values = values if values is None or values.categorical else values.data
+        if values is None:
+            raise ValueError(
+                f"there is no {column!r} of the {part} in {written.folder} any more; put the files back that were "
+                "there, or clean the set again"
+            )
+        return values
+
+
+_sessions = WeakKeyDictionary()
+
+
+def opened(written, context):
+    """The folder of a part, read once for each session."""
+    folders = _sessions.setdefault(context, {})
+    if written.folder not in folders:
+        folders[written.folder] = _Opened(written.folder, written.digest)
+    return folders[written.folder]

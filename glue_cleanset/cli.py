@@ -5,6 +5,7 @@ import re
 import sys
 import typing
 import warnings
+from contextlib import nullcontext
 from dataclasses import fields
 from importlib import import_module
 from inspect import getdoc
@@ -99,6 +100,23 @@ def _parser():
         action="store_true",
         help="leave out files that are damaged, hold no image or one of another shape, and say which; not given = that "
         "is an error",
+    )
+    clean.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a run in this folder that was stopped: what is done is not done again",
+    )
+    clean.add_argument(
+        "--memory",
+        type=_gigabytes,
+        metavar="GB",
+        help="what the frames that are worked on at a time take in memory [GB]; not given = a quarter of what is free",
+    )
+    clean.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a dask.distributed scheduler (tcp://host:port) whose workers do the work; they must see the frames and "
+        "the folder for the output under the same paths",
     )
     align = clean.add_argument_group("registration (nothing is moved unless it is asked for)")
     align.add_argument(
@@ -203,6 +221,16 @@ def _kinds(text):
     return () if text == "nothing" else tuple(kind.strip().replace("_", " ") for kind in text.split(","))
 
 
+def _gigabytes(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of GB")
+    return value
+
+
 def _count_or_none(text):
     try:
         return None if text.lower() == "none" else int(text)
@@ -223,20 +251,24 @@ def _clean(arguments):
     import numpy as np
     from tqdm import tqdm
 
-    from .core.clean import clean_image_set
     from .core.imageset import per_frame
     from .io.read import read_image_set
     from .io.registration import registration_warning
-    from .io.write import check_output, write_result
+    from .io.stream import check_folder, clean_to_files
 
     if arguments.whole_pixels and not arguments.align:
         raise ValueError("--whole-pixels is given without --align; say --align wcs or --align stars")
     if arguments.align and arguments.shifts:
         raise ValueError("--shifts tells how frames were registered, --align registers them; choose one")
     image_set = read_image_set(
-        arguments.frames, extension=arguments.extension, shifts=arguments.shifts, skip_bad=arguments.skip_bad
+        arguments.frames,
+        extension=arguments.extension,
+        shifts=arguments.shifts,
+        skip_bad=arguments.skip_bad,
+        on_demand=not arguments.align,
     )
-    check_output(image_set, arguments.out, overwrite=arguments.overwrite)
+    options = {"overwrite": arguments.overwrite, "resume": arguments.resume}
+    check_folder(image_set, arguments.out, **options)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":
         if gain is not None or readnoise is not None:
@@ -257,9 +289,24 @@ def _clean(arguments):
     if message:
         _say(f"warning: {message}")
 
-    with tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
-        result = clean_image_set(image_set, settings, gain=gain, readnoise=readnoise, progress=_shown_by(bar))
-    write_result(result, image_set, arguments.out, overwrite=arguments.overwrite)
+    client = nullcontext()
+    if arguments.scheduler:
+        from .io.cluster import connect
+
+        client = connect(arguments.scheduler)
+    with client as client, tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
+        result = clean_to_files(
+            image_set,
+            arguments.out,
+            settings,
+            gain=gain,
+            readnoise=readnoise,
+            memory=arguments.memory,
+            client=client,
+            progress=_shown_by(bar),
+            tell=bar.set_description,
+            **options,
+        )
 
     table = result.summary.copy(copy_data=False)
     table.remove_columns([kind.replace(" ", "_") for kind in KINDS])
@@ -267,7 +314,7 @@ def _clean(arguments):
         if column.dtype.kind == "f":
             column.format = ".4g"
     print("\n".join(table.pformat(max_lines=-1, max_width=-1)))
-    percent = 100 * result.rejected.mean()
+    percent = np.mean(result.summary["percent"])
     held = np.count_nonzero(result.events["kept"])
     print(
         f"{len(image_set)} frames, {len(result.events) - held} events, {percent:.3g} % of the pixels rejected"

@@ -67,11 +67,11 @@ def test_cleans_a_set(folder, tmp_path, capsys):
 def test_settings_reach_the_core(folder, tmp_path, monkeypatch):
     seen = {}
 
-    def record(image_set, settings, **keywords):
+    def record(image_set, outdir, settings, **keywords):
         seen.update(keywords, settings=settings, names=image_set.names)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("glue_cleanset.core.clean.clean_image_set", record)
+    monkeypatch.setattr("glue_cleanset.io.stream.clean_to_files", record)
     run(
         *("clean", folder / "f3.fits", folder / "f1.fits", "-o", tmp_path / "out"),
         *("--detection", "sigma", "--high", "7,inf", "--low", "3", "--grow", "2", "--normalize", "scale"),
@@ -163,7 +163,7 @@ def test_existing_output_is_found_before_the_work(folder, tmp_path, capsys, monk
     out.mkdir()
     (out / "f2_crmask.fits").write_text("mine")
     with monkeypatch.context() as context:
-        context.setattr("glue_cleanset.core.clean.clean_image_set", lambda *args, **kw: pytest.fail("work was begun"))
+        context.setattr("glue_cleanset.io.stream.clean_to_files", lambda *args, **kw: pytest.fail("work was begun"))
         assert run("clean", folder, "-o", out) == 1
         assert "f2_crmask.fits exists already" in error_of(capsys)
     assert (out / "f2_crmask.fits").read_text() == "mine"
@@ -183,7 +183,7 @@ def test_never_a_traceback(folder, tmp_path, capsys, monkeypatch, error, message
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("glue_cleanset.core.clean.clean_image_set", fail)
+    monkeypatch.setattr("glue_cleanset.io.stream.clean_to_files", fail)
     assert run("clean", folder, "-o", tmp_path / "out") == 1
     text = capsys.readouterr().err
     assert message in text

@@ -122,14 +122,14 @@ class Products:
     @cached_property
     def _names(self):
         # the registration of frames takes a while to import
-        from .write import _bases
+        from .write import file_stems
 
         table = self.table("frames")
         if table is None:
             raise FileNotFoundError(
                 f"{self.folder / _TABLES['frames']} is not there; put it back, or clean the set again"
             )
-        return _bases(list(table["name"]))
+        return file_stems(list(table["name"]))
 
     def _path(self, suffix, i):
         return self.folder / f"{self._names[i]}{suffix}.fits"

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import numpy as np
 import psutil
-from astropy.io import fits
 
 from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
@@ -20,10 +19,18 @@ from ..core.ondemand import FramesOnDemand
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work, cores
-from .frames import FitsFrames, find_image
-from .write import check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
+from .products import Products
+from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
 
-__all__ = ["RUN_FOLDER", "Costs", "SavedFrames", "WrittenFlags", "clean_to_files", "expected_costs", "free_memory"]
+__all__ = [
+    "RUN_FOLDER",
+    "Costs",
+    "SavedFrames",
+    "check_folder",
+    "clean_to_files",
+    "expected_costs",
+    "free_memory",
+]
 
 RUN_FOLDER = ".glue_cleanset_run"
 _STEPS = 0.3, 0.4  # shares of the time that reading, and judging, take; the rest is writing
@@ -96,9 +103,13 @@ def clean_to_files(
     """
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
     outdir = Path(outdir)
-    costs = expected_costs(image_set, outdir, memory)
-    run = _Run(outdir / RUN_FOLDER, _fingerprint(image_set, settings, protect, reject), costs.block_rows, client)
-    names = [path.name for path in run.begin(image_set, outdir, overwrite, resume, costs)]
+    names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
+    folder = outdir / RUN_FOLDER
+    if folder.exists() and not (resume and (folder / "run.json").exists()):
+        shutil.rmtree(folder)
+    rows = expected_costs(image_set, outdir, memory).block_rows
+    run = _Run(folder, _fingerprint(image_set, settings, protect, reject), rows, client)
+    run.begin(outdir)
     total = 3 * image_set.frames.nbytes
     tell = tell or (lambda text: None)
 
@@ -127,14 +138,57 @@ def clean_to_files(
         run.publish([*names[: 2 * len(image_set)], *contents], outdir)
         part(0, 1)(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        # (some writers do not say why they failed)
+        full = error.errno is None and shutil.disk_usage(outdir).free < image_set.frames.nbytes // len(image_set)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not full:
             raise
         raise OSError(
-            error.errno,
+            errno.ENOSPC,
             f"no space is left for {outdir}; nothing is written under its own name. Free some space and resume "
             f"(resume, --resume), or delete the folder {run.folder}",
         ) from None
-    return _opened(result, outdir, names[: 2 * len(image_set)])
+    written = Products(outdir)
+    return replace(result, cleaned=written.cleaned, rejected=written.rejected)
+
+
+def check_folder(image_set, outdir, *, overwrite=False, resume=False):
+    """Find out, before any work, whether `clean_to_files` can begin; nothing is created.
+
+    Parameters
+    ----------
+    image_set, outdir, overwrite, resume
+        As for `clean_to_files`.
+
+    Returns
+    -------
+    list of Path
+        As `glue_cleanset.io.write.check_output`.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        As `clean_to_files`.
+    """
+    folder = Path(outdir) / RUN_FOLDER
+    if (folder / "run.json").exists():
+        if resume:
+            # what the run has put there already is its own
+            return check_output(image_set, outdir, overwrite=overwrite or (folder / "complete").exists())
+        if not overwrite:
+            raise FileExistsError(
+                f"{outdir} holds an unfinished run; go on with it (resume, --resume), or begin anew (overwrite, "
+                "--overwrite)"
+            )
+    paths = check_output(image_set, outdir, overwrite=overwrite)
+    costs = expected_costs(image_set, outdir)
+    left = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if _SPARE * costs.disk > costs.free + left:
+        raise OSError(
+            errno.ENOSPC,
+            f"cleaning into {outdir} needs {costs.disk / _GB:.3g} GB on the disk, {costs.free / _GB:.3g} GB are free; "
+            "free some space or choose another folder",
+        )
+    return paths
 
 
 def _go_on(answer):
@@ -294,11 +348,10 @@ class _Run(Work):
         super().__init__(block_rows)
         self.folder, self.fingerprint, self.client = folder, fingerprint, client
 
-    def begin(self, image_set, outdir, overwrite, resume, costs):
-        """Make the folder, or find the one to go on with; the files that will be written."""
+    def begin(self, outdir):
+        """Make the folder, or go on with the one that is there."""
         record = self.folder / "run.json"
-        there = self.folder.exists()
-        if there and resume and record.exists():
+        if record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))
             self.block_rows = before.pop("block_rows")
             others = [name for name, value in self.fingerprint.items() if before.get(name) != value]
@@ -307,28 +360,9 @@ class _Run(Work):
                     f"the unfinished run in {outdir} was one with another {listed(others)}; give what it was begun "
                     "with, or begin anew (overwrite, --overwrite)"
                 )
-            # what it may have put there already is its own
-            publishing = (self.folder / "complete").exists()
-            return check_output(image_set, outdir, overwrite=overwrite or publishing)
-        if there and not (overwrite or not record.exists()):
-            raise FileExistsError(
-                f"{outdir} holds an unfinished run; go on with it (resume, --resume), or begin anew (overwrite, "
-                "--overwrite)"
-            )
-        paths = check_output(image_set, outdir, overwrite=overwrite)
-        if there:
-            shutil.rmtree(self.folder)
-            costs = expected_costs(image_set, outdir, costs.memory / _GB)
-        if _SPARE * costs.disk > costs.free:
-            raise OSError(
-                errno.ENOSPC,
-                f"cleaning into {outdir} needs {costs.disk / _GB:.3g} GB on the disk, {costs.free / _GB:.3g} GB are "
-                "free; free some space or choose another folder",
-            )
-        self.folder.mkdir(parents=True)
-        (self.folder / "products").mkdir()
+            return
+        (self.folder / "products").mkdir(parents=True, exist_ok=True)
         self._save_text(record, json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
-        return paths
 
     def copy(self, image_set, done, tell):
         """The set to work on: what is read on demand is copied into the folder first."""
@@ -387,7 +421,7 @@ class _Run(Work):
             path = self.folder / "products" / name
             if path.exists():
                 os.replace(path, outdir / name)
-        for name in ("hot_pixels.fits", "tracks.ecsv"):  # that of an earlier result would speak of another cleaning
+        for name in PERHAPS:  # that of an earlier result would speak of another cleaning
             if name not in names:
                 (outdir / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder)
@@ -411,7 +445,7 @@ class _Copy:
             path = self.path(name, i)
             if not path.exists():
                 values = np.asarray(frames.frame(i), self.dtype if name == "frame" else bool)
-                _save(path, lambda file, values=values: np.save(file, values))
+                _save(path, lambda file, values=values: _save_array(file, values))
 
 
 class _Kept:
@@ -468,6 +502,12 @@ def _save(path, save):
     _in_place(path, write)
 
 
+def _save_array(file, values):
+    """As `numpy.save`, which does not tell that a disk is full."""
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+    file.write(memoryview(np.ascontiguousarray(values)).cast("B"))
+
+
 def _write(path, content):
     _in_place(path, lambda part: write_content(part, content))
 
@@ -508,41 +548,3 @@ def _digest(mask):
 
 def _plain(values):
     return None if values is None else [float(value) for value in np.ravel(values)]
-
-
-# --- what was written ------------------------------------------------------------------------------------------------
-
-
-class WrittenFlags(FramesOnDemand):
-    """What is rejected, as the masks that were written tell.
-
-    Parameters
-    ----------
-    frames : FitsFrames
-        Of the masks.
-    bit : int
-    """
-
-    def __init__(self, frames, bit):
-        super().__init__(frames.shape, bool)
-        self._frames, self._bit = frames, bit
-
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
-
-    def rows(self, i, first, last):
-        """Rows first ... last - 1 of frame `i`."""
-        return (self._frames.rows(i, first, last) & self._bit) != 0
-
-
-def _opened(result, outdir, names):
-    """The result with frames that are read from what was written."""
-    images = []
-    for name in names:
-        path = outdir / name
-        with fits.open(path) as hdus:
-            images.append(find_image(path, hdus, 0, None, str(path)))
-            bit = hdus[0].header.get("CRREJBIT", 0)
-    masks = FitsFrames(images[1::2])
-    return replace(result, cleaned=FitsFrames(images[::2]), rejected=WrittenFlags(masks, bit))

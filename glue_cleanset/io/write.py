@@ -18,7 +18,9 @@ from .align import describe_alignment
 from .sky import locate_events, locate_tracks
 
 __all__ = [
+    "PERHAPS",
     "check_output",
+    "file_stems",
     "frame_hdus",
     "frame_headers",
     "free_bits",
@@ -30,7 +32,7 @@ __all__ = [
 _HISTORY_WIDTH = 72
 _LINES = 50_000  # of a table that are written at a time
 # only the result tells whether there is anything to write
-_PERHAPS = ("hot_pixels.fits", "tracks.ecsv")
+PERHAPS = ("hot_pixels.fits", "tracks.ecsv", "event_pixels.fits")
 
 
 def check_output(image_set, outdir, *, overwrite=False):
@@ -60,12 +62,12 @@ def check_output(image_set, outdir, *, overwrite=False):
         Where the folder cannot be written.
     """
     outdir = Path(outdir)
-    bases = _bases(image_set.names)
+    bases = file_stems(image_set.names)
     names = [f"{base}{suffix}.fits" for base in bases for suffix in ("_crclean", "_crmask")]
     paths = [outdir / name for name in [*names, "rejection_map.fits", "events.ecsv", "summary.ecsv"]]
 
     inputs = {Path(source[0]).resolve() for source in getattr(image_set, "sources", ())}
-    perhaps = [outdir / name for name in _PERHAPS]
+    perhaps = [outdir / name for name in PERHAPS]
     own = [path for path in (*paths, *perhaps) if path.resolve() in inputs]
     if own:
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
@@ -122,7 +124,7 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     """
     paths = check_output(image_set, outdir, overwrite=overwrite)
     of_set = set_contents(result, image_set)
-    paths += [Path(outdir) / name for name in _PERHAPS if name in of_set]
+    paths += [Path(outdir) / name for name in PERHAPS if name in of_set]
     headers, dq = frame_headers(result, image_set), getattr(image_set, "dq", None)
     bits = free_bits(dq)
 
@@ -140,7 +142,7 @@ def write_result(result, image_set, outdir, *, overwrite=False):
             write_content(path, content)
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
-        for name in set(_PERHAPS) - set(of_set):  # that of an earlier result would speak of another cleaning
+        for name in set(PERHAPS) - set(of_set):  # that of an earlier result would speak of another cleaning
             (Path(outdir) / name).unlink(missing_ok=True)
     except BaseException:
         for part in temporary:
@@ -228,7 +230,7 @@ def _storable(values):
     return values.astype(f"f{length}", copy=False)
 
 
-def _bases(names):
+def file_stems(names):
     """Names of files from names of frames: no second _crclean on a frame cleaned before, no character that hurts."""
     return distinct(re.sub(r"[^\w.+,=-]+", "_", name.removesuffix("_crclean")).lstrip(".") or "frame" for name in names)
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -130,11 +131,11 @@ def clean_to_files(
         )
         result = replace(judged.result, mask=image_set.mask)
         write = 1 - read - judge
-        run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
-        tell("writing tables and maps")
-        contents = set_contents(result, image_set)
-        for name, content in contents.items():
-            run.write(name, content)
+        with ThreadPoolExecutor(1) as pool:
+            of_set = pool.submit(run.write_set, result, image_set)
+            run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
+            tell("writing tables and maps")
+            contents = of_set.result()
         run.publish([*names[: 2 * len(image_set)], *contents], outdir)
         part(0, 1)(1)
     except OSError as error:
@@ -309,27 +310,33 @@ class SavedFrames(FramesOnDemand):
 
     def part(self, i, y, x):
         """Frame `i` at ``[y, x]``."""
+        if isinstance(y, slice) and x == slice(None):
+            first, last, step = y.indices(self.shape[1])
+            if step == 1:
+                return self.rows(i, first, max(first, last))
         lines, columns = np.arange(self.shape[1])[y], np.arange(self.shape[2])[x]
         if not lines.size or not columns.size:
             return self.frame(i)[y, x]
         some, place = np.unique(lines, return_inverse=True)
         first, last, left, right = some[0], some[-1] + 1, columns.min(), columns.max() + 1
-        size = self.dtype.itemsize
-        # where most of the bytes between are wanted one read is faster than many
+        # where much of what lies between is wanted one read is faster than many
         if 8 * some.size * (right - left) > (last - first) * self.shape[2]:
             values = self.rows(i, first, last)[some - first, left:right]
         else:
-            values = np.empty((some.size, right - left), self.dtype)
-            with open(self.paths[i], "rb", buffering=0) as file:
-                for line, into in zip(some.tolist(), values, strict=True):
-                    file.seek(self._offset + (line * self.shape[2] + int(left)) * size)
-                    file.readinto(into)
+            values = self._lines(i, some.tolist(), left, right)
         place, columns = place.reshape(lines.shape), columns - left
-        if lines.ndim and columns.ndim and isinstance(y, slice) and isinstance(x, slice):
-            return values[np.ix_(place, columns)]
         if isinstance(y, slice):
             return values[place][:, columns]
         return values[place][..., columns] if isinstance(x, slice) else values[place, columns]
+
+    def _lines(self, i, lines, left, right):
+        """Columns left ... right - 1 of some rows of frame `i`."""
+        values = np.empty((len(lines), right - left), self.dtype)
+        with open(self.paths[i], "rb", buffering=0) as file:
+            for line, into in zip(lines, values, strict=True):
+                file.seek(self._offset + (line * self.shape[2] + int(left)) * self.dtype.itemsize)
+                file.readinto(into)
+        return values
 
 
 class _Run(Work):
@@ -410,9 +417,12 @@ class _Run(Work):
             items.append((i, names[2 * i : 2 * i + 2], header, *pixels))
         self._each(write, items, done)
 
-    def write(self, name, content):
-        """Write a file of the whole set."""
-        _write(self.folder / "products" / name, content)
+    def write_set(self, result, image_set):
+        """Write the files of the whole set; their names."""
+        contents = set_contents(result, image_set)
+        for name, content in contents.items():
+            _write(self.folder / "products" / name, content)
+        return list(contents)
 
     def publish(self, names, outdir):
         """Give all files their own names, and remove the folder."""

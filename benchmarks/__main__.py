@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the tables of accuracy, kinds, speed and response to the mouse, as markdown."""
+"""``python -m benchmarks``: tables of accuracy, kinds, speed, response to the mouse and sets in files, as markdown."""
 
 import argparse
 import os
@@ -13,8 +13,9 @@ from .interaction import measure_interaction
 from .kinds import measure_kinds
 from .real import measure_injection
 from .speed import measure_speed
+from .streaming import measure_streaming
 
-PARTS = ("accuracy", "kinds", "real", "speed", "interaction")
+PARTS = ("accuracy", "kinds", "real", "speed", "interaction", "streaming")
 
 
 def main(argv=None):
@@ -58,6 +59,9 @@ def main(argv=None):
         else:
             tables = measure_interaction(args.size or 2048, seed=args.seed)
         _show(tables or ["No glue-qt installed: interaction skipped.\n"])
+    if "streaming" in parts:
+        frames = args.frames or ([5] if args.quick else [20, 50, 100, 200])
+        _show(measure_streaming(frames, args.size or (256 if args.quick else 2048), args.seed))
 
 
 def _show(tables):

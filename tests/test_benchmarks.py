@@ -166,6 +166,14 @@ def test_command_prints_the_tables():
     assert "stcal resampled" not in methods
 
 
+def test_command_goes_from_files_to_files():
+    done = run_command("streaming", "--quick", "--size", "64")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| 5 x")]
+    assert [row[1].strip() for row in rows] == ["5 x 32^2", "5 x 64^2"]
+    assert all(float(row[5]) > 0 for row in rows)
+
+
 def test_command_waits_for_the_panel():
     pytest.importorskip("glue_qt")
     done = run_command("interaction", "--quick", "--size", "96")

@@ -8,6 +8,7 @@ from scipy import fft, ndimage
 from scipy.signal.windows import tukey
 
 from ..core.imageset import ImageSet
+from ..core.threads import in_threads
 
 __all__ = ["measure_shifts", "registration_warning"]
 
@@ -29,7 +30,7 @@ _GOOD_MATCH = 0.5
 _LEAST_SIGMA = 20
 
 
-def measure_shifts(frames, *, reference=None, progress=None):
+def measure_shifts(frames, *, reference=None, window=_WINDOW, progress=None):
     """Measure the shift of every frame against a reference frame.
 
     Only the structure above the sky is compared. Hot pixels stay where they are while the sky drifts, so a
@@ -42,6 +43,8 @@ def measure_shifts(frames, *, reference=None, progress=None):
     reference : int, optional
         Index of the reference frame. None = the middle one (N // 2), or the first or the last where the
         middle one matches fewer than half of the others and they match more.
+    window : int
+        Larger frames are judged by a part of that size in their middle [pixels].
     progress : callable, optional
         ``progress(done, total)`` is called as the work goes on; it may return False or raise to stop.
 
@@ -73,10 +76,12 @@ def measure_shifts(frames, *, reference=None, progress=None):
 
             raise CleanCancelled("cancelled; nothing was changed")
 
-    found = _shifts_against(image_set, candidates[:1], report)
+    report(0)
+    found = _shifts_against(image_set, candidates[:1], window, report)
     if len(candidates) > 1 and 2 * _matched(found[0]) < n - 1:
-        found += _shifts_against(image_set, candidates[1:], lambda done: report(n + done))
-    report(total)
+        found += _shifts_against(image_set, candidates[1:], window, lambda done: report(n + done))
+    elif n < total:
+        report(total)
     best = max(range(len(found)), key=lambda k: _matched(found[k]))  # the first of equals
     reference, shifts = candidates[best], found[best]
     table = Table(meta={"reference": reference})
@@ -111,7 +116,14 @@ def registration_warning(frames, *, progress=None):
     glue_cleanset.core.clean.CleanCancelled
         Where `progress` returned False.
     """
-    table = measure_shifts(frames, progress=progress)
+    image_set = frames if isinstance(frames, ImageSet) else ImageSet(frames)
+    if min(image_set.shape[1:]) > _WINDOW // 2:
+        # a smaller part settles nearly every set that is registered
+        table = measure_shifts(image_set, window=_WINDOW // 2, progress=progress)
+        shifts = np.column_stack([table["dy"], table["dx"]])
+        if (np.abs(shifts - np.median(shifts, axis=0)) <= TOLERANCE - ERROR).all():
+            return ""
+    table = measure_shifts(image_set, progress=progress)
     reference = table.meta["reference"]
     shifts = np.column_stack([table["dy"], table["dx"]])
     known = np.isfinite(shifts).all(axis=1)
@@ -145,10 +157,10 @@ def registration_warning(frames, *, progress=None):
     return "The set is not registered: " + " ".join(texts) if texts else ""
 
 
-def _structure(image_set, i):
+def _structure(image_set, i, window):
     """What stands above the sky of frame `i`, compressed and apodised: (my, mx) float32, 0 where nothing does."""
     _, ny, nx = image_set.shape
-    my, mx = min(ny, _WINDOW), min(nx, _WINDOW)
+    my, mx = min(ny, window), min(nx, window)
     y0, x0 = (ny - my) // 2, (nx - mx) // 2
     part = np.s_[i, y0 : y0 + my, x0 : x0 + mx]
     image = np.array(image_set.frames[part], np.float32)
@@ -228,20 +240,22 @@ def _matched(shifts):
     return np.isfinite(shifts[:, 0]).sum() - 1
 
 
-def _shifts_against(image_set, references, report):
+def _shifts_against(image_set, references, window, report):
     """For each of the references (N, 3): dy, dx, match; NaN in the first two where frames have nothing in common."""
     n = len(image_set)
-    bases = [_Transformed(_structure(image_set, reference)) for reference in references]
+    bases = [_Transformed(_structure(image_set, reference, window)) for reference in references]
     found = [np.full((n, 3), np.nan) for _ in references]
-    for i in range(n):
-        report(i)
+
+    def look(i):
         image = None
         for reference, base, shifts in zip(references, bases, found, strict=True):
             if i == reference:
                 shifts[i] = 0, 0, 1
             else:
-                image = image or _Transformed(_structure(image_set, i))
+                image = image or _Transformed(_structure(image_set, i, window))
                 shifts[i] = _compare(base, image)
+
+    in_threads(look, [(i,) for i in range(n)], lambda share: report(round(share * n)))
     return found
 
 

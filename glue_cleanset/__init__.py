@@ -3,7 +3,16 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "overrule", "setup"]
+__all__ = [
+    "CleanResult",
+    "CleanSettings",
+    "ImageSet",
+    "clean_image_set",
+    "clean_to_files",
+    "overrule",
+    "read_image_set",
+    "setup",
+]
 
 # Imported on first use: importing the package loads neither numba nor glue nor Qt.
 _HOMES = {
@@ -11,7 +20,9 @@ _HOMES = {
     "CleanSettings": "glue_cleanset.core.settings",
     "ImageSet": "glue_cleanset.core.imageset",
     "clean_image_set": "glue_cleanset.core.clean",
+    "clean_to_files": "glue_cleanset.io.stream",
     "overrule": "glue_cleanset.core.overrule",
+    "read_image_set": "glue_cleanset.io.read",
 }
 
 

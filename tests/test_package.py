@@ -35,8 +35,8 @@ def run(program, absent=()):
 
 
 def test_public_names():
-    names = {"CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "overrule", "setup"}
-    assert set(glue_cleanset.__all__) == names
+    names = {"CleanResult", "CleanSettings", "ImageSet", "clean_image_set", "clean_to_files", "overrule", "setup"}
+    assert set(glue_cleanset.__all__) == names | {"read_image_set"}
     for name in glue_cleanset.__all__:
         assert callable(getattr(glue_cleanset, name))
         assert name in dir(glue_cleanset)

@@ -144,7 +144,7 @@ def each(client, function, items, done=None):
                 running.add(client.submit(_call, shared, pickle.dumps(item), key=f"{name}-{run}-{k}", **options))
             over = ()
             if running:
-                with suppress(TimeoutError):
+                with suppress(TimeoutError), client.as_current():
                     over = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
             else:
                 time.sleep(1)

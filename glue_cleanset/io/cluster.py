@@ -127,6 +127,7 @@ def each(client, function, items, done=None):
         As the function raised it.
     """
     from cloudpickle import dumps, loads  # lambdas of dask arrays need it
+    from dask import config
     from distributed import KilledWorker, wait
 
     name, run = type(function).__name__.strip("_").lower(), uuid4().hex
@@ -134,14 +135,15 @@ def each(client, function, items, done=None):
     left, running, finished, seen = iter(enumerate(items)), set(), 0, time.monotonic()
     try:
         # what a task gives is made again where the worker that holds it dies; what is scattered is lost
-        shared = client.submit(loads, dumps(function), key=f"function-{run}", **options)
+        shared = client.submit(loads, dumps(function), key=f"shared-{run}", **options)
         while finished < len(items):
-            threads = sum(client.nthreads().values())
+            threads = _threads(client)
             seen = time.monotonic() if threads else seen
             if time.monotonic() - seen > _LONGEST_ALONE:
                 raise OSError(f"the scheduler at {_address(client)} has had no workers for {_LONGEST_ALONE} s")
             for k, item in islice(left, max(0, 2 * threads - len(running))):
-                running.add(client.submit(_call, shared, pickle.dumps(item), key=f"{name}-{run}-{k}", **options))
+                with config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):  # parts of images
+                    running.add(client.submit(_call, shared, pickle.dumps(item), key=f"{name}-{run}-{k}", **options))
             over = ()
             if running:
                 with suppress(TimeoutError), client.as_current():
@@ -160,12 +162,23 @@ def each(client, function, items, done=None):
             f"workers died again and again over the same piece ({error.task}), perhaps for want of memory; begin anew "
             "with smaller blocks (memory, --memory), or resume (resume, --resume) when workers have more"
         ) from None
-    except CancelledError as error:
+    except CancelledError:
         _stop(client, running)
-        raise OSError(f"the scheduler at {_address(client)} is gone, or has been told to stop: {error}") from None
+        raise _gone(client) from None
     except BaseException:
         _stop(client, running)
         raise
+
+
+def _threads(client):
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, RuntimeError):  # no answer; closed
+        raise _gone(client) from None
+
+
+def _gone(client):
+    return OSError(f"the scheduler at {_address(client)} is gone; what is done can be resumed (resume, --resume)")
 
 
 def _call(function, item):

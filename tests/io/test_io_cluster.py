@@ -82,16 +82,15 @@ def kill_one(client, number=0):
 
 
 class Killer:
-    """A progress that kills a worker at some calls."""
+    """A progress that kills a worker when some shares of the work are done."""
 
-    def __init__(self, client, calls):
-        self.client, self.calls, self.count = client, set(calls), 0
+    def __init__(self, client, shares):
+        self.client, self.shares = client, list(shares)
 
     def __call__(self, done, total):
-        self.count += 1
-        if self.count in self.calls:
-            self.calls.remove(self.count)
-            kill_one(self.client, self.count)
+        if self.shares and done > self.shares[0] * total:
+            self.shares.pop(0)
+            kill_one(self.client, len(self.shares))
 
 
 # --- the same bytes --------------------------------------------------------------------------------------------------
@@ -187,67 +186,6 @@ def test_a_dask_array_of_unknown_shape():
         ImageSet(cube[cube[:, 0, 0] > 0])
 
 
-# --- workers that die ------------------------------------------------------------------------------------------------
-
-
-def test_killed_workers_are_survived(inputs, alone, client, tmp_path):
-    killer = Killer(client, [3, 16, 24])  # while frames are read, judged and written
-    clean_to_files(opened(inputs), tmp_path / "out", memory=SMALL, client=client, progress=killer)
-    assert not killer.calls
-    assert content(tmp_path / "out") == alone
-
-
-def test_the_other_worker_takes_over(inputs, alone, tmp_path):
-    with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=LOCAL) as cluster,
-        connect(cluster.scheduler_address) as client,
-    ):
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
-        command += ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
-        workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-        try:
-            client.wait_for_workers(2, timeout=60)
-            killer = Killer(client, [4])
-            clean_to_files(opened(inputs), tmp_path / "out", memory=SMALL, client=client, progress=killer)
-            assert not killer.calls
-            assert len(client.nthreads()) == 1
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-    assert content(tmp_path / "out") == alone
-
-
-def test_the_only_worker_is_started_again(tmp_path):
-    def kill_the_first(i):
-        if not (tmp_path / "killed").exists():
-            (tmp_path / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        (tmp_path / str(i)).touch()
-
-    def kill_each(i):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=LOCAL) as cluster,
-        connect(cluster.scheduler_address) as client,
-    ):
-        each(client, kill_the_first, [(i,) for i in range(8)])
-        assert sorted(path.name for path in tmp_path.iterdir()) == [*map(str, range(8)), "killed"]
-        cluster.scheduler.allowed_failures = 0
-        with pytest.raises(OSError, match="smaller blocks"):
-            each(client, kill_each, [(0,)])
-
-
-def test_the_scheduler_ends(tmp_path):
-    with (
-        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=LOCAL) as cluster,
-        connect(cluster.scheduler_address) as client,
-        pytest.raises(OSError, match="is gone"),
-    ):
-        each(client, lambda i: None, [(i,) for i in range(9)], lambda share: cluster.close())
-
-
 # --- errors, and the end ---------------------------------------------------------------------------------------------
 
 
@@ -305,13 +243,23 @@ def test_what_is_cancelled_does_not_go_on(client, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == files
 
 
-def test_few_pieces_are_under_way(client, tmp_path):
-    shares = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # dask warns of large graphs
-        each(client, lambda i, values: None, [(i, np.zeros(1_000_000)) for i in range(5)], shares.append)
-    assert shares[-1] == 1
+def test_few_pieces_are_under_way(two, client):
+    shares, under_way = [], []
+
+    def look(share):
+        shares.append(share)
+        under_way.append(sum(key.startswith("function-") for key in list(two.scheduler.tasks)))
+
+    each(client, lambda i: time.sleep(0.02), [(i,) for i in range(30)], look)
     assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert 2 <= max(under_way) <= 2 * 2 + 1  # and the one that was looked at last
+
+
+def test_large_pieces_draw_no_warning(client):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        each(client, lambda values: None, [(np.zeros(2_000_000),)])
 
 
 def test_nothing_answers(monkeypatch, inputs, tmp_path, capsys):
@@ -369,3 +317,65 @@ def test_a_set_goes_to_a_worker_without_what_files_hold_beside(inputs):
     assert bare.names == image_set.names
     assert bare.mask is image_set.mask
     assert len(pickle.dumps(bare)) < 20_000
+
+
+# --- workers that die ------------------------------------------------------------------------------------------------
+
+
+def test_killed_workers_are_survived(inputs, alone, client, tmp_path):
+    killer = Killer(client, [0.1, 0.5, 0.8])  # while frames are read, judged and written
+    clean_to_files(opened(inputs), tmp_path / "out", memory=SMALL, client=client, progress=killer)
+    assert not killer.shares
+    assert content(tmp_path / "out") == alone
+
+
+def test_the_other_worker_takes_over(inputs, alone, tmp_path):
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=LOCAL) as cluster,
+        connect(cluster.scheduler_address) as client,
+    ):
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        command += ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
+        workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+        try:
+            client.wait_for_workers(2, timeout=60)
+            killer = Killer(client, [0.1])
+            clean_to_files(opened(inputs), tmp_path / "out", memory=SMALL, client=client, progress=killer)
+            assert not killer.shares
+            assert len(client.nthreads()) == 1
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    assert content(tmp_path / "out") == alone
+
+
+def test_the_only_worker_is_started_again(tmp_path):
+    def kill_the_first(i):
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        (tmp_path / str(i)).touch()
+
+    def kill_each(i):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=LOCAL) as cluster,
+        connect(cluster.scheduler_address) as client,
+    ):
+        each(client, kill_the_first, [(i,) for i in range(8)])
+        assert sorted(path.name for path in tmp_path.iterdir()) == [*map(str, range(8)), "killed"]
+        cluster.scheduler.allowed_failures = 0
+        with pytest.raises(OSError, match="smaller blocks"):
+            each(client, kill_each, [(0,)])
+
+
+def test_the_scheduler_ends(monkeypatch):
+    monkeypatch.setattr(on_cluster, "_PATIENCE", 1)
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=LOCAL) as cluster,
+        connect(cluster.scheduler_address) as client,
+        pytest.raises(OSError, match="is gone"),
+    ):
+        each(client, lambda i: None, [(i,) for i in range(9)], lambda share: cluster.close())

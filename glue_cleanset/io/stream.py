@@ -106,7 +106,7 @@ def clean_to_files(
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
-    folder = outdir / RUN_FOLDER
+    folder = outdir.absolute() / RUN_FOLDER  # (workers may be elsewhere)
     if folder.exists() and not (resume and (folder / "run.json").exists()):
         shutil.rmtree(folder)
     rows = expected_costs(image_set, outdir, memory).block_rows
@@ -376,7 +376,7 @@ class _Run(Work):
         self._save_text(record, json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
 
     def copy(self, image_set, done, tell):
-        """The set to work on: what is read on demand, or has a way to workers, is copied into the folder first."""
+        """The set to work on: what is read on demand, and all that workers need, is copied into the folder first."""
         if not image_set.on_demand and self.client is None:
             return image_set
         n = len(image_set)
@@ -439,7 +439,8 @@ class _Run(Work):
         for name in PERHAPS:  # that of an earlier result would speak of another cleaning
             if name not in names:
                 (outdir / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        # (a worker that was taken for dead may be writing into it)
+        shutil.rmtree(self.folder, ignore_errors=self.client is not None)
 
     @staticmethod
     def _save_text(path, text):

@@ -329,18 +329,21 @@ def test_killed_workers_are_survived(inputs, alone, client, tmp_path):
     assert content(tmp_path / "out") == alone
 
 
-def test_the_other_worker_takes_over(inputs, alone, tmp_path):
+def test_the_other_worker_takes_over(inputs, alone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=LOCAL) as cluster,
         connect(cluster.scheduler_address) as client,
     ):
         command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
         command += ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "scratch")]
-        workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+        workers = [subprocess.Popen(command, cwd="home", stderr=subprocess.DEVNULL) for _ in range(2)]
         try:
             client.wait_for_workers(2, timeout=60)
             killer = Killer(client, [0.1])
-            clean_to_files(opened(inputs), tmp_path / "out", memory=SMALL, client=client, progress=killer)
+            # the folder is where it is for us, not for the workers
+            clean_to_files(opened(inputs), "out", memory=SMALL, client=client, progress=killer)
             assert not killer.shares
             assert len(client.nthreads()) == 1
         finally:

@@ -1,7 +1,7 @@
 """ImageSet: the frames of one field, their mask, and what is known of each frame."""
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -138,11 +138,12 @@ class ImageSet:
         return rest
 
     def with_frames(self, frames, mask=None):
-        """The same set with the same values, and the same mask, in other arrays."""
-        rest = copy(self)
-        object.__setattr__(rest, "frames", frames)
+        """A set with the same values, and the same mask, in other arrays; it knows no more than an `ImageSet` does."""
+        rest = object.__new__(ImageSet)
+        rest.__dict__.update({field.name: getattr(self, field.name) for field in fields(ImageSet)})
+        rest.__dict__["frames"] = frames
         if mask is not None:
-            object.__setattr__(rest, "mask", mask)
+            rest.__dict__["mask"] = mask
         return rest
 
     def hide(self, ignored):

@@ -106,22 +106,40 @@ class FramesOnDemand:
 class ComputedFrames(FramesOnDemand):
     """Frames of a dask array, of which only what is asked for is computed.
 
+    A chunk is computed anew for each of its frames: chunks of one frame, or a few, are the best.
+
     Parameters
     ----------
     array : dask.array.Array, (N, ny, nx)
+    scheduler : str, optional
+        What computes it, as dask calls it; default what dask takes by itself. A copy that was pickled computes
+        in its own thread, because it is one of many that work at the same time.
     """
 
-    def __init__(self, array):
+    def __init__(self, array, scheduler=None):
+        if np.isnan(array.shape).any():
+            raise ValueError(f"frames has shape {array.shape}, not all known; call its compute_chunk_sizes() first")
         super().__init__(array.shape, array.dtype.newbyteorder("="))
-        self._array = array
+        self._array, self._scheduler = array, scheduler
+
+    def __reduce__(self):
+        return ComputedFrames, (self._array, "synchronous")
+
+    @property
+    def name(self):
+        """What dask calls the array: the same where the same is computed from the same."""
+        return self._array.name
 
     def frame(self, i):
         """Frame `i`, whole."""
-        return np.asarray(self._array[i])
+        return self._computed(self._array[i])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
-        return np.asarray(self._array[i, first:last])
+        return self._computed(self._array[i, first:last])
+
+    def _computed(self, part):
+        return np.asarray(part.compute(scheduler=self._scheduler))
 
 
 class _Either(FramesOnDemand):

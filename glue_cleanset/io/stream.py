@@ -16,7 +16,7 @@ import psutil
 from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
 from ..core.names import listed
-from ..core.ondemand import FramesOnDemand
+from ..core.ondemand import ComputedFrames, FramesOnDemand
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work, cores
@@ -76,9 +76,11 @@ def clean_to_files(
     resume : bool
         Go on with an unfinished run of the same set with the same settings; where there is none, begin.
     memory : float, optional
-        What the blocks may take together [GB]; default a quarter of what is free.
+        What the blocks may take together [GB], of each worker where there is a client; default a quarter of what is
+        free.
     client : distributed.Client, optional
-        Whose workers do the work; they need the same files, and `outdir`, under the same paths.
+        Whose workers do the work; they need the same files, and `outdir`, under the same paths. A set in memory is
+        copied into the folder first.
     progress : callable, optional
         As for `glue_cleanset.clean_image_set`; `done` and `total` in bytes of the frames, which are read, judged and
         written.
@@ -105,10 +107,15 @@ def clean_to_files(
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
-    folder = outdir / RUN_FOLDER
+    folder = outdir.absolute() / RUN_FOLDER  # (workers may be elsewhere)
     if folder.exists() and not (resume and (folder / "run.json").exists()):
         shutil.rmtree(folder)
     rows = expected_costs(image_set, outdir, memory).block_rows
+    if client is not None:
+        from .cluster import rows_at_a_time
+
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = rows_at_a_time(client, image_set, folder, rows, memory)
     run = _Run(folder, _fingerprint(image_set, settings, protect, reject), rows, client)
     run.begin(outdir)
     total = 3 * image_set.frames.nbytes
@@ -355,6 +362,10 @@ class _Run(Work):
         super().__init__(block_rows)
         self.folder, self.fingerprint, self.client = folder, fingerprint, client
 
+    def __reduce__(self):
+        # to a worker, which hands nothing on
+        return Work, (self.block_rows,)
+
     def begin(self, outdir):
         """Make the folder, or go on with the one that is there."""
         record = self.folder / "run.json"
@@ -372,17 +383,20 @@ class _Run(Work):
         self._save_text(record, json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
 
     def copy(self, image_set, done, tell):
-        """The set to work on: what is read on demand is copied into the folder first."""
-        if not image_set.on_demand:
+        """The set to work on: what is read on demand, and all that workers need, is copied into the folder first."""
+        if not image_set.on_demand and self.client is None:
             return image_set
         n = len(image_set)
-        parts = {"frame": image_set.frames}
-        if isinstance(image_set.mask, FramesOnDemand):
-            parts["mask"] = image_set.mask
+        parts = {"frame": image_set.frames, "mask": image_set.mask}
+        read = {name: part for name, part in parts.items() if isinstance(part, FramesOnDemand)}
+        here = {} if self.client is None else {k: part for k, part in parts.items() if isinstance(part, np.ndarray)}
         tell(f"reading {n} frames")
-        copy = _Copy(parts, copied_dtype(image_set), self.folder)
-        self._each(copy, [(i,) for i in range(n)], done)
-        saved = {name: SavedFrames([copy.path(name, i) for i in range(n)]) for name in parts}
+        items, dtype = [(i,) for i in range(n)], copied_dtype(image_set)
+        if here:
+            super().map("", _Copy(here, dtype, self.folder), items, done if not read else None)
+        if read:
+            self._each(_Copy(read, dtype, self.folder), items, done)
+        saved = {name: SavedFrames([_copied(self.folder, name, i) for i in range(n)]) for name in (*read, *here)}
         return image_set.with_frames(saved["frame"], saved.get("mask"))
 
     def map(self, name, function, items, done=None):
@@ -407,14 +421,15 @@ class _Run(Work):
         n, ny, nx = source.shape
         tell(f"writing {n} frames")
         dq = getattr(image_set, "dq", None)
-        write = _WriteFrame(source, dq, free_bits(dq), self.folder)
+        inside = isinstance(dq, np.ndarray)  # (its planes go with the frames)
+        write = _WriteFrame(source, None if inside else dq, free_bits(dq), self.folder)
         ends = np.arange(n + 1) * ny * nx
         changed, rejected = (np.searchsorted(index, ends) for index in (judged.index, judged.rejected))
         items = []
         for i, header in enumerate(frame_headers(judged.result, image_set)):
             mine, own = slice(*changed[i : i + 2]), slice(*rejected[i : i + 2])
             pixels = judged.index[mine] - ends[i], judged.values[mine], judged.rejected[own] - ends[i]
-            items.append((i, names[2 * i : 2 * i + 2], header, *pixels))
+            items.append((i, names[2 * i : 2 * i + 2], header, *pixels, dq[i] if inside else None))
         self._each(write, items, done)
 
     def write_set(self, result, image_set):
@@ -434,7 +449,8 @@ class _Run(Work):
         for name in PERHAPS:  # that of an earlier result would speak of another cleaning
             if name not in names:
                 (outdir / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        # (a worker that was taken for dead may be writing into it)
+        shutil.rmtree(self.folder, ignore_errors=self.client is not None)
 
     @staticmethod
     def _save_text(path, text):
@@ -447,15 +463,18 @@ class _Copy:
     def __init__(self, parts, dtype, folder):
         self.parts, self.dtype, self.folder = parts, dtype, folder
 
-    def path(self, name, i):
-        return self.folder / f"{name}_{i + 1:05d}.npy"
-
     def __call__(self, i):
         for name, frames in self.parts.items():
-            path = self.path(name, i)
+            path = _copied(self.folder, name, i)
             if not path.exists():
-                values = np.asarray(frames.frame(i), self.dtype if name == "frame" else bool)
+                values = frames.frame(i) if isinstance(frames, FramesOnDemand) else frames[i]
+                values = np.asarray(values, self.dtype if name == "frame" else bool)
                 _save(path, lambda file, values=values: _save_array(file, values))
+
+
+def _copied(folder, name, i):
+    """Where the copy of a frame, or of its mask, is."""
+    return folder / f"{name}_{i + 1:05d}.npy"
 
 
 class _Kept:
@@ -476,14 +495,14 @@ class _WriteFrame:
     def __init__(self, source, dq, bits, folder):
         self.source, self.dq, self.bits, self.folder = source, dq, bits, folder
 
-    def __call__(self, i, names, header, index, values, rejected):
+    def __call__(self, i, names, header, index, values, rejected, own):
         paths = [self.folder / "products" / name for name in names]
         if not all(path.exists() for path in paths):
             cleaned = np.array(self.source.frames[i], copied_dtype(self.source))
             cleaned.reshape(-1)[index] = values
             flags = np.zeros(cleaned.shape, bool)
             flags.reshape(-1)[rejected] = True
-            own = None if self.dq is None else self.dq[i]
+            own = own if self.dq is None else self.dq[i]
             for path, hdu in zip(paths, frame_hdus(header, cleaned, flags, own, self.bits), strict=True):
                 _write(path, hdu)
         if self.source.on_demand:
@@ -530,7 +549,9 @@ def _load(path):
 def _fingerprint(image_set, settings, protect, reject):
     """What makes a run the same one: plain values."""
     images = getattr(image_set.frames, "images", None)
-    if images is None:
+    if isinstance(image_set.frames, ComputedFrames):
+        frames = image_set.frames.name
+    elif images is None:
         # a set in memory is told by its content
         frames = hashlib.sha256()
         for frame in image_set.frames:

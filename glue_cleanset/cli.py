@@ -110,8 +110,8 @@ def _parser():
         "--memory",
         type=_gigabytes,
         metavar="GB",
-        help="what the frames that are worked on at a time take in memory [GB], with --scheduler that of each worker; not "
-        "given = a quarter of what is free",
+        help="what the frames that are worked on at a time take in memory [GB], with --scheduler that of each worker; "
+        "not given = a quarter of what is free",
     )
     clean.add_argument(
         "--scheduler",

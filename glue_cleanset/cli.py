@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from importlib import import_module
 from inspect import getdoc
+from pathlib import Path
 
 from . import __version__
 from .core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
@@ -36,8 +37,8 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *args, **kwargs: _say(f"warning: {message}")
             return arguments.run(arguments)
-    except KeyboardInterrupt:
-        _say("stopped")
+    except KeyboardInterrupt as interrupt:
+        _say("; ".join(["stopped", *interrupt.args]))
     except (OSError, ValueError, TypeError, ImportError) as error:
         _say(f"error: {_one_line(error)}")
     except MemoryError as error:
@@ -254,7 +255,7 @@ def _clean(arguments):
     from .core.imageset import per_frame
     from .io.read import read_image_set
     from .io.registration import registration_warning
-    from .io.stream import check_folder, clean_to_files
+    from .io.stream import RUN_FOLDER, check_folder, clean_to_files
 
     if arguments.whole_pixels and not arguments.align:
         raise ValueError("--whole-pixels is given without --align; say --align wcs or --align stars")
@@ -295,18 +296,22 @@ def _clean(arguments):
 
         client = connect(arguments.scheduler)
     with client as client, tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
-        result = clean_to_files(
-            image_set,
-            arguments.out,
-            settings,
-            gain=gain,
-            readnoise=readnoise,
-            memory=arguments.memory,
-            client=client,
-            progress=_shown_by(bar),
-            tell=bar.set_description,
-            **options,
-        )
+        try:
+            result = clean_to_files(
+                image_set,
+                arguments.out,
+                settings,
+                gain=gain,
+                readnoise=readnoise,
+                memory=arguments.memory,
+                client=client,
+                progress=_shown_by(bar),
+                tell=bar.set_description,
+                **options,
+            )
+        except KeyboardInterrupt:
+            left = Path(arguments.out, RUN_FOLDER).exists()
+            raise KeyboardInterrupt(*["go on with the same command and --resume"] * left) from None
 
     table = result.summary.copy(copy_data=False)
     table.remove_columns([kind.replace(" ", "_") for kind in KINDS])

@@ -123,7 +123,7 @@ def clean_to_files(
     def part(begin, size):
         return lambda share: progress and _go_on(progress(round((begin + size * share) * total), total))
 
-    with _full_disk_told(outdir, image_set), _made(run.folder), _alone(run.folder):
+    with _full_disk_told(outdir), _made(run.folder), _alone(run.folder):
         run.begin(resume, memory)
         read, judge = _STEPS
         judged = run.judged()
@@ -184,7 +184,12 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
                 f"{outdir} holds an unfinished run; go on with it (resume, --resume), or begin anew (overwrite, "
                 "--overwrite)"
             )
-    paths = check_output(image_set, outdir, overwrite=overwrite)
+    try:
+        paths = check_output(image_set, outdir, overwrite=overwrite)
+    except FileExistsError as error:
+        if not resume:
+            raise
+        raise FileExistsError(f"there is no unfinished run in {outdir} to go on with, and {error}") from None
     costs = expected_costs(image_set, outdir)
     left = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if _SPARE * costs.disk > costs.free + left:
@@ -202,13 +207,13 @@ def _go_on(answer):
 
 
 @contextmanager
-def _full_disk_told(outdir, image_set):
+def _full_disk_told(outdir):
     """A disk that is full is told in words that say what to do."""
     try:
         yield
     except OSError as error:
-        # (some writers do not say why they failed)
-        full = error.errno is None and shutil.disk_usage(outdir).free < image_set.frames.nbytes // len(image_set)
+        # (astropy does not hand on why it could not write, but how much)
+        full = error.errno is None and "requested" in str(error)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not full:
             raise
         raise OSError(

@@ -169,7 +169,7 @@ def killed(files, folder, moments, times=()):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_and_resumed(files, tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[0]}
-    steps = killed(files, tmp_path, range(2, 100, 5), (0.02, 0.1, 0.2))
+    steps = killed(files, tmp_path, range(3, 80, 8), (0.1,))
     assert 40 < steps < 100
     assert bytes_of(tmp_path / "whole") == files[1]
     finished = 0
@@ -208,51 +208,57 @@ def counted(files):
     return image_set.with_frames(Counted(image_set.frames))
 
 
+class _StopError(Exception):
+    pass
+
+
+@contextmanager
+def saves(function, fails):
+    """The names of what is saved meanwhile; what begins with `fails` cannot be."""
+    names, real = [], getattr(stream, function)
+
+    def save(path, content):
+        if path.name.startswith(fails):
+            raise _StopError
+        names.append(path.name)
+        real(path, content)
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(stream, function, save)
+        yield names
+
+
 def test_only_what_is_missing_is_done_again(files, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    image_set = counted(files)
-    copies = out / RUN_FOLDER
+    with saves("_save", "frame_00003") as first, pytest.raises(_StopError):
+        clean(files, out)
+    assert "frame_00001.npy" in first
+    copied = np.array([f"frame_{i + 1:05d}.npy" in first for i in range(N)])
 
-    def stop(done, total):
-        return not (copies / "frame_00002.npy").exists()
-
-    with pytest.raises(CleanCancelled):
-        clean_to_files(image_set, out, memory=TINY, progress=stop)
-    had = np.array([(copies / f"frame_{i + 1:05d}.npy").exists() for i in range(N)])
-    assert had.any()
     again = counted(files)
-    with pytest.raises(CleanCancelled):
-        clean_to_files(again, out, memory=TINY, resume=True, progress=stop_at(0.5))
-    np.testing.assert_array_equal(again.frames.count, ~had)
+    with saves("_save", "find_4_00003") as second, pytest.raises(_StopError):
+        clean_to_files(again, out, memory=TINY, resume=True)
+    np.testing.assert_array_equal(again.frames.count, ~copied)
+    assert not set(first) & set(second)
+    assert {"look_4_00000.npz", "find_4_00000.npz"} <= set(second)
 
     # the blocks that are judged are judged no more
-    pieces = {path.name for path in copies.glob("*.npz")}
-    assert pieces
-    made = []
-    real = stream._Kept.__call__
-    monkeypatch.setattr(
-        stream._Kept, "__call__", lambda self, path, *item: (made.append(path.name), real(self, path, *item))
-    )
-    save = stream._save
-    saved = []
-    monkeypatch.setattr(stream, "_save", lambda path, what: (saved.append(path.name), save(path, what)))
-    with pytest.raises(CleanCancelled):
-        clean_to_files(opened(files), out, memory=TINY, resume=True, progress=stop_at(0.75))
-    assert pieces <= set(made)
-    assert not pieces & set(saved)
+    with saves("_save", "never") as third, saves("_write", "f2_crclean") as written, pytest.raises(_StopError):
+        clean(files, out, resume=True)
+    assert "find_4_00003.npz" in third
+    assert not set(second) & set(third)
+    assert "f0_crclean.fits" in written
 
     # what is found of the set is known, the frames that are written are not written again
-    written = [path.name for path in (copies / "products").iterdir()]
-    assert 0 < len(written) < len(files[1])
     monkeypatch.setattr(stream, "judge_image_set", lambda *args, **kwargs: pytest.fail("judged again"))
-    writes = []
-    write = stream._write
-    monkeypatch.setattr(stream, "_write", lambda path, content: (writes.append(path.name), write(path, content)))
     last = counted(files)
-    result = clean_to_files(last, out, memory=TINY, resume=True)
-    assert not {name for name in written if "_cr" in name} & set(writes)
-    assert last.frames.count.max() <= 1
-    assert last.frames.count.sum() < N
+    with saves("_save", "never") as fourth, saves("_write", "never") as rest:
+        result = clean_to_files(last, out, memory=TINY, resume=True)
+    assert not fourth
+    assert not {name for name in written if name.endswith("crmask.fits")} & set(rest)
+    assert {"f2_crclean.fits", "f2_crmask.fits"} <= set(rest)
+    read = [f"f{i}_crmask.fits" in rest for i in range(N)]
+    np.testing.assert_array_equal(last.frames.count, read)
     assert bytes_of(out) == files[1]
     assert len(result.events)
 

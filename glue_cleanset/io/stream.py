@@ -284,7 +284,7 @@ class Costs:
         cleaned = image_set.frames.size * copied_dtype(image_set).itemsize
         mask = image_set.frames.size * getattr(getattr(image_set, "dq", None), "dtype", np.dtype("u1")).itemsize
         self.written = cleaned + mask + 17 * ny * nx
-        self.disk = self.written + mask * isinstance(image_set.mask, FramesOnDemand) + 40 * ny * nx
+        self.disk = self.written + getattr(_flags_to_copy(image_set), "nbytes", 0) + 40 * ny * nx
         folder = Path(outdir).absolute()
         while not folder.exists():
             folder = folder.parent
@@ -466,8 +466,12 @@ class _Run(Work):
         copy = _Copy(parts, copied_dtype(image_set), self.folder)
         self._each(copy, [(i,) for i in range(n)], done)
         saved = {name: SavedFrames([copy.path(name, i) for i in range(n)]) for name in parts}
-        mask = saved.get("mask")
-        return image_set.with_frames(saved["frame"], mask if mask is None or mask.dtype == bool else _NotZero(mask))
+        source = image_set.with_frames(saved["frame"])
+        if isinstance(source.mask, FramesOnDemand):
+            mask = saved.get("mask")
+            mask = mask if mask is None or mask.dtype == bool else _NotZero(mask)
+            object.__setattr__(source, "mask", mask)  # (its own reads the files again)
+        return source
 
     def map(self, name, function, items, done=None):
         """As `Work.map`; what a step has found is kept in the folder."""
@@ -548,9 +552,14 @@ def _flags_to_copy(image_set):
     """What has to be copied to know the mask of a set that is read on demand: (N, ny, nx), not zero = bad; or None."""
     if not image_set.on_demand or not isinstance(image_set.mask, FramesOnDemand):
         return None
-    # BLANK pixels are NaN in the frames: data quality, which is needed later on, tells the rest of such a mask
-    dq = getattr(image_set, "dq", None)
-    return dq if dq is not None and isinstance(image_set.mask, FitsMasks) else image_set.mask
+    mask, dq = image_set.mask, getattr(image_set, "dq", None)
+    if isinstance(mask, FitsMasks):
+        # BLANK pixels are NaN in the frames; data quality, which is needed later on, tells the rest
+        if not any(mask.masks):
+            return None
+        if dq is not None:
+            return dq
+    return mask
 
 
 class _NotZero(FramesOnDemand):

@@ -16,6 +16,7 @@ from glue_cleanset.core.clean import clean_image_set
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.settings import REPAIRS, CleanSettings
 from glue_cleanset.core.simulate import Mover, simulate_set
+from glue_cleanset.io import frames as frames_module
 from glue_cleanset.io import stream
 from glue_cleanset.io.frames import FitsFrames
 from glue_cleanset.io.read import read_image_set
@@ -333,6 +334,36 @@ def test_how_often_the_files_are_read(tmp_path, suffix, times):
     counted = Counted(image_set.frames)
     clean_to_files(image_set.with_frames(counted), tmp_path / "out", memory=TINY)
     assert (counted.count == 1).all()
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("quality", [False, True])
+def test_masks_are_not_read_more_than_twice_either(small, tmp_path, monkeypatch, blank, quality):
+    """Data quality and BLANK beside the frames: each row of each image, by all that reads from the files."""
+    count = {}
+    real = frames_module._read
+
+    def read(image, first, last):
+        rows = count.setdefault((image.path, image.hdu), np.zeros(SHAPE[0], int))
+        rows[first:last] += 1
+        return real(image, first, last)
+
+    (tmp_path / "set").mkdir()
+    paths = [tmp_path / "set" / f"f{i}.fits" for i in range(len(small))]
+    for i, (path, frame) in enumerate(zip(paths, small.astype("i2"), strict=True)):
+        parts = [fits.PrimaryHDU(), fits.ImageHDU(frame, name="SCI")]
+        if blank:
+            parts[1].data[3, 4 + i] = parts[1].header["BLANK"] = -999
+        if quality:
+            parts.append(fits.ImageHDU((frame > 400).astype("i2") * 4, name="DQ"))
+        fits.HDUList(parts).writeto(path)
+    check(paths, tmp_path)
+    image_set = read_image_set(paths, on_demand=True)
+    monkeypatch.setattr(frames_module, "_read", read)
+    clean_to_files(image_set, tmp_path / "out", memory=TINY)
+    assert len(count) == len(paths) * (1 + quality)
+    assert all((rows == 1).all() for rows in count.values())
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "expected")
 
 
 def _bytes_read():

@@ -53,7 +53,7 @@ def _say(text):
 
 
 def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split())) or type(error).__name__
 
 
 # --- what can be asked -----------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def _clean(arguments):
     from .core.imageset import per_frame
     from .io.read import read_image_set
     from .io.registration import registration_warning
-    from .io.stream import RUN_FOLDER, check_folder, clean_to_files
+    from .io.stream import RUN_FOLDER, check_folder, clean_to_files, is_finished
 
     if arguments.whole_pixels and not arguments.align:
         raise ValueError("--whole-pixels is given without --align; say --align wcs or --align stars")
@@ -269,6 +269,11 @@ def _clean(arguments):
         on_demand=not arguments.align,
     )
     options = {"overwrite": arguments.overwrite, "resume": arguments.resume}
+    given = arguments.gain, arguments.readnoise, arguments.shifts, arguments.extension, arguments.align
+    told = arguments.resume and arguments.noise == "set" and given == (None,) * 5
+    if told and is_finished(image_set, arguments.out, settings):
+        print(f"nothing is left to do: {arguments.out} holds the {len(image_set)} frames, cleaned with these settings")
+        return 0
     check_folder(image_set, arguments.out, **options)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":

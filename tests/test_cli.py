@@ -368,8 +368,16 @@ def test_stopped_and_resumed(folder, tmp_path, capsys, monkeypatch, whole):
 
     assert run("clean", folder, "-o", out, "--overwrite") == 0
     assert bytes_of(out) == whole
+    capsys.readouterr()
+    assert run("clean", folder, "-o", out, "--resume") == 0  # as where it was killed after its last step
+    assert "nothing is left to do" in capsys.readouterr().out
+    for more in (["--grow", "1"], ["--gain", "2"]):
+        assert run("clean", folder, "-o", out, "--resume", *more) == 1
+        assert "there is no unfinished run" in error_of(capsys)
+    (folder / "f1.fits").touch()
     assert run("clean", folder, "-o", out, "--resume") == 1
     assert "there is no unfinished run" in error_of(capsys)
+    assert bytes_of(out) == whole
 
 
 def test_resumed(folder, tmp_path, monkeypatch, whole):

@@ -40,6 +40,7 @@ __all__ = [
     "clean_to_files",
     "expected_costs",
     "free_memory",
+    "is_finished",
 ]
 
 RUN_FOLDER = ".glue_cleanset_run"
@@ -199,6 +200,33 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
             "free some space or choose another folder",
         )
     return paths
+
+
+def is_finished(image_set, outdir, settings):
+    """Whether a folder holds, complete, what cleaning these very files with these settings gives.
+
+    For a run that was stopped after its last step, of which nobody was told. What is known by the settings only: where
+    gain, shifts or regions are given nobody can tell.
+
+    Parameters
+    ----------
+    image_set : FitsImageSet
+    outdir : str or Path
+    settings : CleanSettings
+
+    Returns
+    -------
+    bool
+    """
+    paths = check_output(image_set, outdir, overwrite=True)
+    if (Path(outdir) / RUN_FOLDER / _RECORD).exists() or not all(path.is_file() for path in paths):
+        return False
+    changed = max(Path(source[0]).stat().st_mtime_ns for source in image_set.sources)
+    if min(path.stat().st_mtime_ns for path in paths) < changed:
+        return False
+    table = Products(outdir).table("frames")
+    known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
+    return known == (list(image_set.names), f"glue_cleanset {__version__}", settings.describe())
 
 
 def _go_on(answer):

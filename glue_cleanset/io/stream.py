@@ -735,11 +735,11 @@ def _differences(before, now):
     for name in names:
         if name == "settings":
             words.append(f"setting {listed(sorted(set(before[name]) - set(now[name])))}")
-        elif name == "content":
+        elif name == "content" and len(before[name]) == len(now[name]) == len(now["set of frames"]):
             pairs = zip(now["set of frames"], before[name], now[name], strict=True)
             words.append(f"content of {listed([frame for frame, old, new in pairs if old != new])} (changed since)")
         else:
-            words.append(name)
+            words.append("set of frames" if name == "content" else name)
     return words
 
 

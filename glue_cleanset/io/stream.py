@@ -704,7 +704,6 @@ def _fingerprint(image_set, settings, protect, reject):
         frames = [hashlib.sha256(np.ascontiguousarray(frame)).hexdigest() for frame in image_set.frames]
     else:
         frames = [[str(image.path), image.hdu, image.plane, *image.state] for image in images]
-    headers = "".join(header.tostring() for header in getattr(image_set, "headers", ()))
     # masks in the files of the frames are part of these
     masks = image_set.mask, getattr(image_set, "dq", None)
     masks = [None if isinstance(mask, (FitsFrames, FitsMasks)) else mask for mask in masks]
@@ -713,7 +712,6 @@ def _fingerprint(image_set, settings, protect, reject):
         "version of glue_cleanset": __version__,
         "set of frames": list(image_set.names),
         "content": frames,
-        "headers": hashlib.sha256(headers.encode()).hexdigest(),
         "mask": [_digest(mask) for mask in masks],
         "gain": _plain(image_set.gain),
         "readnoise": _plain(image_set.readnoise),

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from importlib import import_module
 from inspect import getdoc
+from pathlib import Path
 
 from . import __version__
 from .core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
@@ -36,8 +37,8 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *args, **kwargs: _say(f"warning: {message}")
             return arguments.run(arguments)
-    except KeyboardInterrupt:
-        _say("stopped")
+    except KeyboardInterrupt as interrupt:
+        _say("; ".join(["stopped", *interrupt.args]))
     except (OSError, ValueError, TypeError, ImportError) as error:
         _say(f"error: {_one_line(error)}")
     except MemoryError as error:
@@ -52,7 +53,7 @@ def _say(text):
 
 
 def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split())) or type(error).__name__
 
 
 # --- what can be asked -----------------------------------------------------------------------------------------------
@@ -255,7 +256,7 @@ def _clean(arguments):
     from .core.imageset import per_frame
     from .io.read import read_image_set
     from .io.registration import registration_warning
-    from .io.stream import check_folder, clean_to_files
+    from .io.stream import RUN_FOLDER, check_folder, clean_to_files, is_finished
 
     if arguments.whole_pixels and not arguments.align:
         raise ValueError("--whole-pixels is given without --align; say --align wcs or --align stars")
@@ -269,6 +270,11 @@ def _clean(arguments):
         on_demand=not arguments.align,
     )
     options = {"overwrite": arguments.overwrite, "resume": arguments.resume}
+    given = arguments.gain, arguments.readnoise, arguments.shifts, arguments.extension, arguments.align
+    told = arguments.resume and arguments.noise == "set" and given == (None,) * 5
+    if told and is_finished(image_set, arguments.out, settings):
+        print(f"nothing is left to do: {arguments.out} holds the {len(image_set)} frames, cleaned with these settings")
+        return 0
     check_folder(image_set, arguments.out, **options)
     gain, readnoise = arguments.gain, arguments.readnoise
     if arguments.noise == "header":
@@ -296,18 +302,22 @@ def _clean(arguments):
 
         client = connect(arguments.scheduler)
     with client as client, tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
-        result = clean_to_files(
-            image_set,
-            arguments.out,
-            settings,
-            gain=gain,
-            readnoise=readnoise,
-            memory=arguments.memory,
-            client=client,
-            progress=_shown_by(bar),
-            tell=bar.set_description,
-            **options,
-        )
+        try:
+            result = clean_to_files(
+                image_set,
+                arguments.out,
+                settings,
+                gain=gain,
+                readnoise=readnoise,
+                memory=arguments.memory,
+                client=client,
+                progress=_shown_by(bar),
+                tell=bar.set_description,
+                **options,
+            )
+        except KeyboardInterrupt:
+            left = Path(arguments.out, RUN_FOLDER).exists()
+            raise KeyboardInterrupt(*["go on with the same command and --resume"] * left) from None
 
     table = result.summary.copy(copy_data=False)
     table.remove_columns([kind.replace(" ", "_") for kind in KINDS])

@@ -1,8 +1,11 @@
+import gzip
+import io
 import re
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -330,3 +333,151 @@ def test_what_cannot_be_aligned(folder, tmp_path, capsys, arguments, message):
     assert run("clean", folder, "-o", tmp_path / "out", *arguments) == 1
     assert message in error_of(capsys)
     assert not (tmp_path / "out").exists()
+
+
+# --- runs that are stopped -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(folder, tmp_path):
+    """What an undisturbed run writes."""
+    assert run("clean", folder, "-o", tmp_path / "whole") == 0
+    return bytes_of(tmp_path / "whole")
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.exists() else {}
+
+
+def test_stopped_and_resumed(folder, tmp_path, capsys, monkeypatch, whole):
+    out = tmp_path / "out"
+    with monkeypatch.context() as context:
+        context.setattr(cli, "_shown_by", lambda bar: _stop_at(0.6, KeyboardInterrupt()))
+        assert run("clean", folder, "-o", out, "--memory", "1e-9") == 1
+    assert capsys.readouterr().err.endswith("glue-cleanset: stopped; go on with the same command and --resume\n")
+    assert not bytes_of(out)
+
+    assert run("clean", folder, "-o", out) == 1
+    assert f"{out} holds an unfinished run; go on with it (resume, --resume)" in error_of(capsys)
+    assert run("clean", folder, "-o", out, "--resume", "--grow", "1", "--high", "5") == 1
+    assert f"the unfinished run in {out} was begun with another setting grow=0, high=4.5; give" in error_of(capsys)
+    (folder / "f1.fits").touch()
+    assert run("clean", folder, "-o", out, "--resume") == 1
+    assert "another content of f1 (changed since)" in error_of(capsys)
+    assert not bytes_of(out)
+
+    assert run("clean", folder, "-o", out, "--overwrite") == 0
+    assert bytes_of(out) == whole
+    capsys.readouterr()
+    assert run("clean", folder, "-o", out, "--resume") == 0  # as where it was killed after its last step
+    assert "nothing is left to do" in capsys.readouterr().out
+    for more in (["--grow", "1"], ["--gain", "2"]):
+        assert run("clean", folder, "-o", out, "--resume", *more) == 1
+        assert "there is no unfinished run" in error_of(capsys)
+    (folder / "f1.fits").touch()
+    assert run("clean", folder, "-o", out, "--resume") == 1
+    assert "there is no unfinished run" in error_of(capsys)
+    assert bytes_of(out) == whole
+
+
+def test_resumed(folder, tmp_path, monkeypatch, whole):
+    out = tmp_path / "out"
+    for share in (0.1, 0.5, 0.9):
+        with monkeypatch.context() as context:
+            context.setattr(cli, "_shown_by", lambda bar, share=share: _stop_at(share, KeyboardInterrupt()))
+            assert run("clean", folder, "-o", out, "--resume", "--memory", "1e-9") == 1
+    assert run("clean", folder, "-o", out, "--resume") == 0
+    assert bytes_of(out) == whole
+    assert sorted(path.name for path in out.iterdir()) == sorted(whole)
+
+
+def _stop_at(share, error):
+    def progress(done, total):
+        if done > share * total:
+            raise error
+
+    return progress
+
+
+def test_a_full_disk_is_told_in_one_line(folder, tmp_path, capsys, monkeypatch, whole):
+    out = tmp_path / "out"
+    with monkeypatch.context() as context:
+        context.setattr("numpy.savez", lambda *args: _fail(OSError(28, "No space left on device")))
+        assert run("clean", folder, "-o", out) == 1
+    assert "no space is left for" in error_of(capsys)
+    assert not bytes_of(out)
+    assert run("clean", folder, "-o", out, "--resume") == 0
+    assert bytes_of(out) == whole
+
+    with monkeypatch.context() as context:
+        context.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+        assert run("clean", folder, "-o", tmp_path / "other") == 1
+    assert re.search(r"needs 0.000\d+ GB on the disk, 1e-06 GB are free", error_of(capsys))
+    assert not (tmp_path / "other").exists()
+
+
+def _fail(error):
+    raise error
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "nan", "inf", "much"])
+def test_memory_is_a_number_of_gigabytes(folder, tmp_path, capsys, memory):
+    with pytest.raises(SystemExit):
+        run("clean", folder, "-o", tmp_path / "out", f"--memory={memory}")
+    assert "is not a positive number of GB" in error_of(capsys)
+
+
+@pytest.mark.filterwarnings("default:6 of 11 frames are left out")
+def test_bad_files_of_every_kind(folder, tmp_path, capsys):
+    """Named all at once, before any work, and left out on demand."""
+    good = fits.getdata(folder / "f0.fits")
+    rng = np.random.default_rng(1)
+    bad = {
+        "b1": fits.PrimaryHDU(good[:50]),
+        "b2": fits.PrimaryHDU(np.full(good.shape, np.nan, "f4")),
+        "b3": fits.PrimaryHDU(np.full(good.shape, 7, "i2")),
+        "b4": fits.PrimaryHDU(good),
+    }
+    for name, hdu in bad.items():
+        hdu.writeto(folder / f"{name}.fits")
+    (folder / "b4.fits").write_bytes((folder / "b4.fits").read_bytes()[:5000])
+    # damage that shows only where all of it is read
+    noise = rng.normal(1000, 30, good.shape).astype("i2")
+    packed = bytearray(gzip.compress(fits_bytes(fits.PrimaryHDU(noise))))
+    packed[len(packed) // 2] ^= 255
+    (folder / "b5.fits.gz").write_bytes(packed)
+    tiles = fits_bytes(fits.PrimaryHDU(), fits.CompImageHDU(noise, compression_type="GZIP_1"))
+    with fits.open(io.BytesIO(tiles), disable_image_compression=True) as hdus:
+        begin = hdus[1].fileinfo()["datLoc"] + hdus[1].header["THEAP"] if "THEAP" in hdus[1].header else None
+        begin = begin or hdus[1].fileinfo()["datLoc"] + hdus[1].header["NAXIS1"] * hdus[1].header["NAXIS2"]
+    tiles = bytearray(tiles)
+    tiles[begin + 2000 : begin + 2400] = bytes(400)
+    (folder / "b6.fits.fz").write_bytes(tiles)
+    before = bytes_of(folder)
+
+    assert run("clean", folder, "-o", tmp_path / "out") == 1
+    message = error_of(capsys)
+    assert "6 of 11 frames cannot be used" in message
+    for name, fault in (
+        ("b1.fits", "is (50, 48), most frames are (64, 48)"),
+        ("b2.fits", "has no finite unmasked pixel"),
+        ("b3.fits", "is constant (7) and holds no image"),
+        ("b4.fits", "is truncated"),
+        ("b5.fits.gz", "cannot be read"),
+        ("b6.fits.fz", "cannot be read"),
+    ):
+        assert re.search(rf"{re.escape(name)}[^;]* {re.escape(fault)}", message), (name, message)
+    assert not (tmp_path / "out").exists()
+    assert run("clean", folder, "-o", tmp_path / "out", "--skip-bad") == 0
+    captured = capsys.readouterr()
+    assert "6 of 11 frames are left out" in captured.err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*_crclean.fits")) == [
+        f"f{i}_crclean.fits" for i in range(5)
+    ]
+    assert bytes_of(folder) == before
+
+
+def fits_bytes(*hdus):
+    file = io.BytesIO()
+    fits.HDUList(list(hdus)).writeto(file)
+    return file.getvalue()

@@ -178,7 +178,7 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_de
         Load no pixel: `frames`, `mask` and `dq` are read from the files when and as far as they are needed (see
         `glue_cleanset.io.frames.FitsFrames` for what that costs), and the files must stay as they are. A few rows of
         each frame are read to tell whether it can be used; all of it where these leave doubt, and all of a
-        compressed file, which is unpacked once for that.
+        compressed file: once (.fz) or twice (.gz).
 
     Returns
     -------
@@ -539,6 +539,8 @@ def _check_complete(path, hdus, i):
     """Raise where the file ends before the data; a missing end of the last block is common and harmless."""
     hdu, info = hdus[i], hdus[i].fileinfo()
     size = info["datSpan"] if isinstance(hdu, fits.CompImageHDU) else hdu.size
+    if info["file"].compression == "gzip" and info["file"].tell() >= info["datLoc"] + size:
+        return  # it was read to its end; to go back would be to unpack it anew
     try:
         info["file"].seek(info["datLoc"] + size - 1)
         last = info["file"].read(1)

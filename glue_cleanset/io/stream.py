@@ -4,14 +4,22 @@ import errno
 import hashlib
 import json
 import os
+import pickle
+import platform
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import psutil
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: nothing keeps two runs apart there
+    fcntl = None
 
 from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
@@ -20,6 +28,7 @@ from ..core.ondemand import ComputedFrames, FramesOnDemand
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work, cores
+from .frames import FitsFrames, FitsMasks
 from .products import Products
 from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
 
@@ -31,9 +40,11 @@ __all__ = [
     "clean_to_files",
     "expected_costs",
     "free_memory",
+    "is_finished",
 ]
 
 RUN_FOLDER = ".glue_cleanset_run"
+_RECORD, _COMPLETE, _JUDGED, _LOCK = "run.json", "complete", "judged.pickle", "lock"  # in that folder
 _STEPS = 0.3, 0.4  # shares of the time that reading, and judging, take; the rest is writing
 _SPARE = 1.02  # of the disk
 _GB = 1e9
@@ -107,54 +118,48 @@ def clean_to_files(
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
-    folder = outdir.absolute() / RUN_FOLDER  # (workers may be elsewhere)
-    if folder.exists() and not (resume and (folder / "run.json").exists()):
-        shutil.rmtree(folder)
     rows = expected_costs(image_set, outdir, memory).block_rows
-    if client is not None:
-        from .cluster import rows_at_a_time
-
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = rows_at_a_time(client, image_set, folder, rows, memory)
+    folder = outdir.absolute() / RUN_FOLDER  # (workers may be elsewhere)
     run = _Run(folder, _fingerprint(image_set, settings, protect, reject), rows, client)
-    run.begin(outdir)
     total = 3 * image_set.frames.nbytes
     tell = tell or (lambda text: None)
 
     def part(begin, size):
         return lambda share: progress and _go_on(progress(round((begin + size * share) * total), total))
 
-    try:
+    with _full_disk_told(outdir), _made(run.folder), _alone(run.folder):
+        if client is not None:
+            from .cluster import rows_at_a_time
+
+            run.block_rows = rows_at_a_time(client, image_set, folder, rows, memory)
+        run.begin(resume, memory)
         read, judge = _STEPS
-        source = run.copy(image_set, part(0, read), tell)
-        tell("comparing the frames")
-        judged = judge_image_set(
-            source,
-            settings,
-            protect=protect,
-            reject=reject,
-            progress=progress and (lambda done, of: progress(round((read + judge * done / of) * total), total)),
-            work=run,
-        )
+        judged = run.judged()
+        source = image_set
+        if judged is None:
+            source = run.copy(image_set, part(0, read), tell)
+            tell("comparing the frames")
+            judged = judge_image_set(
+                source,
+                settings,
+                protect=protect,
+                reject=reject,
+                progress=progress and (lambda done, of: progress(round((read + judge * done / of) * total), total)),
+                work=run,
+            )
+            run.keep_judged(judged)
         result = replace(judged.result, mask=image_set.mask)
-        write = 1 - read - judge
-        with ThreadPoolExecutor(1) as pool:
-            of_set = pool.submit(run.write_set, result, image_set)
-            run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
-            tell("writing tables and maps")
-            contents = of_set.result()
-        run.publish([*names[: 2 * len(image_set)], *contents], outdir)
+        if not run.is_complete:
+            write = 1 - read - judge
+            with ThreadPoolExecutor(1) as pool:
+                of_set = pool.submit(run.write_set, result, image_set)
+                run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
+                tell("writing tables and maps")
+                contents = of_set.result()
+            check_output(image_set, outdir, overwrite=overwrite)  # (it was some time ago)
+            run.complete([*names[: 2 * len(image_set)], *contents])
+        run.publish(outdir)
         part(0, 1)(1)
-    except OSError as error:
-        # (some writers do not say why they failed)
-        full = error.errno is None and shutil.disk_usage(outdir).free < image_set.frames.nbytes // len(image_set)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not full:
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"no space is left for {outdir}; nothing is written under its own name. Free some space and resume "
-            f"(resume, --resume), or delete the folder {run.folder}",
-        ) from None
     written = Products(outdir)
     return replace(result, cleaned=written.cleaned, rejected=written.rejected)
 
@@ -178,16 +183,21 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
         As `clean_to_files`.
     """
     folder = Path(outdir) / RUN_FOLDER
-    if (folder / "run.json").exists():
+    if (folder / _RECORD).exists():
         if resume:
             # what the run has put there already is its own
-            return check_output(image_set, outdir, overwrite=overwrite or (folder / "complete").exists())
+            return check_output(image_set, outdir, overwrite=overwrite or (folder / _COMPLETE).exists())
         if not overwrite:
             raise FileExistsError(
                 f"{outdir} holds an unfinished run; go on with it (resume, --resume), or begin anew (overwrite, "
                 "--overwrite)"
             )
-    paths = check_output(image_set, outdir, overwrite=overwrite)
+    try:
+        paths = check_output(image_set, outdir, overwrite=overwrite)
+    except FileExistsError as error:
+        if not resume:
+            raise
+        raise FileExistsError(f"there is no unfinished run in {outdir} to go on with, and {error}") from None
     costs = expected_costs(image_set, outdir)
     left = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if _SPARE * costs.disk > costs.free + left:
@@ -199,9 +209,89 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
     return paths
 
 
+def is_finished(image_set, outdir, settings):
+    """Whether a folder holds, complete, what cleaning these very files with these settings gives.
+
+    For a run that was stopped after its last step, of which nobody was told. What is known by the settings only: where
+    gain, shifts or regions are given nobody can tell.
+
+    Parameters
+    ----------
+    image_set : FitsImageSet
+    outdir : str or Path
+    settings : CleanSettings
+
+    Returns
+    -------
+    bool
+    """
+    paths = check_output(image_set, outdir, overwrite=True)
+    if (Path(outdir) / RUN_FOLDER / _RECORD).exists() or not all(path.is_file() for path in paths):
+        return False
+    changed = max(Path(source[0]).stat().st_mtime_ns for source in image_set.sources)
+    if min(path.stat().st_mtime_ns for path in paths) < changed:
+        return False
+    table = Products(outdir).table("frames")
+    known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
+    return known == (list(image_set.names), f"glue_cleanset {__version__}", settings.describe())
+
+
 def _go_on(answer):
     if answer is False:
         raise CleanCancelled("cancelled; what is done can be resumed")
+
+
+@contextmanager
+def _full_disk_told(outdir):
+    """A disk that is full is told in words that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        # (astropy does not hand on why it could not write, but how much)
+        full = error.errno is None and "requested" in str(error)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not full:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"no space is left for {outdir}; nothing is written under its own name. Free some space and resume "
+            f"(resume, --resume), or delete the folder {Path(outdir) / RUN_FOLDER}",
+        ) from None
+
+
+@contextmanager
+def _made(folder):
+    """Make a folder; it goes again, with all that is in it, where the set turns out to be one that nobody can clean."""
+    missing = [path for path in folder.parents if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if not isinstance(error, _OtherRunError):
+            shutil.rmtree(folder)
+            for path in missing:
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _alone(folder):
+    """Hold the folder of a run; the lock ends with the process, in whatever way that ends."""
+    with open(folder / _LOCK, "a+", encoding="utf-8") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                who = file.read() or "another process"
+                raise FileExistsError(
+                    f"{who} is at work in {folder.parent}; wait until it is done, or choose another folder"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
 
 
 # --- what it takes ---------------------------------------------------------------------------------------------------
@@ -227,9 +317,9 @@ class Costs:
         files = {image.path: image.state[0] for image in images}
         self.read = sum(files.values()) if image_set.on_demand else 0
         cleaned = image_set.frames.size * copied_dtype(image_set).itemsize
-        mask = image_set.frames.size * max(1, getattr(getattr(image_set, "dq", None), "dtype", np.dtype("u1")).itemsize)
+        mask = image_set.frames.size * getattr(getattr(image_set, "dq", None), "dtype", np.dtype("u1")).itemsize
         self.written = cleaned + mask + 17 * ny * nx
-        self.disk = self.written + image_set.frames.size * isinstance(image_set.mask, FramesOnDemand) + 40 * ny * nx
+        self.disk = self.written + getattr(_flags_to_copy(image_set), "nbytes", 0) + 40 * ny * nx
         folder = Path(outdir).absolute()
         while not folder.exists():
             folder = folder.parent
@@ -366,28 +456,51 @@ class _Run(Work):
         # to a worker, which hands nothing on
         return Work, (self.block_rows,)
 
-    def begin(self, outdir):
-        """Make the folder, or go on with the one that is there."""
-        record = self.folder / "run.json"
-        if record.exists():
+    def begin(self, resume, memory):
+        """Go on with what is in the folder, or empty it."""
+        record = self.folder / _RECORD
+        if resume and record.exists():
             before = json.loads(record.read_text(encoding="utf-8"))
-            self.block_rows = before.pop("block_rows")
-            others = [name for name, value in self.fingerprint.items() if before.get(name) != value]
-            if others:
-                raise ValueError(
-                    f"the unfinished run in {outdir} was one with another {listed(others)}; give what it was begun "
-                    "with, or begin anew (overwrite, --overwrite)"
+            rows = before.pop("block_rows")
+            # (less memory may be the reason to go on)
+            self.block_rows = rows if memory is None else self.block_rows
+            changed = _differences(before, self.fingerprint)
+            if changed:
+                raise _OtherRunError(
+                    f"the unfinished run in {self.folder.parent} was begun with another {listed(changed)}; give what "
+                    "it was begun with, or begin anew (overwrite, --overwrite)"
                 )
+            for path in self.folder.rglob("*.part"):  # of writing that was cut off
+                path.unlink(missing_ok=True)
             return
-        (self.folder / "products").mkdir(parents=True, exist_ok=True)
+        self._remove(all_but=(_LOCK,))
+        (self.folder / "products").mkdir()
         self._save_text(record, json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
+
+    def judged(self):
+        """What was found of the set, where the run got that far; else None."""
+        path = self.folder / _JUDGED
+        if not path.exists():
+            return None
+        with open(path, "rb") as file:
+            return pickle.load(file)
+
+    def keep_judged(self, judged):
+        """Keep what was found of the set; the steps on the way are not needed any more."""
+        judged = replace(judged, result=replace(judged.result, mask=None))
+        _save(self.folder / _JUDGED, lambda file: pickle.dump(judged, file, pickle.HIGHEST_PROTOCOL))
+        for path in self.folder.glob("*.npz"):
+            path.unlink()
 
     def copy(self, image_set, done, tell):
         """The set to work on: what is read on demand, and all that workers need, is copied into the folder first."""
         if not image_set.on_demand and self.client is None:
             return image_set
         n = len(image_set)
-        parts = {"frame": image_set.frames, "mask": image_set.mask}
+        parts = {"frame": image_set.frames}
+        mask = _flags_to_copy(image_set) if isinstance(image_set.mask, FramesOnDemand) else image_set.mask
+        if mask is not None:
+            parts["mask"] = mask
         read = {name: part for name, part in parts.items() if isinstance(part, FramesOnDemand)}
         here = {} if self.client is None else {k: part for k, part in parts.items() if isinstance(part, np.ndarray)}
         tell(f"reading {n} frames")
@@ -397,13 +510,18 @@ class _Run(Work):
         if read:
             self._each(_Copy(read, dtype, self.folder), items, done)
         saved = {name: SavedFrames([_copied(self.folder, name, i) for i in range(n)]) for name in (*read, *here)}
-        return image_set.with_frames(saved["frame"], saved.get("mask"))
+        source = image_set.with_frames(saved["frame"], saved.get("mask"))
+        if isinstance(source.mask, FramesOnDemand):
+            mask = saved.get("mask")
+            mask = mask if mask is None or mask.dtype == bool else _NotZero(mask)
+            object.__setattr__(source, "mask", mask)  # (its own reads the files again)
+        return source
 
     def map(self, name, function, items, done=None):
         """As `Work.map`; what a step has found is kept in the folder."""
         if not name:
             return super().map(name, function, items, done)
-        paths = [self.folder / f"{name}_{k:05d}.npz" for k in range(len(items))]
+        paths = [self.folder / f"{name}_{self.block_rows}_{k:05d}.npz" for k in range(len(items))]
         self._each(_Kept(function), [(path, *item) for path, item in zip(paths, items, strict=True)], done)
         return [_load(path) for path in paths]
 
@@ -421,6 +539,8 @@ class _Run(Work):
         n, ny, nx = source.shape
         tell(f"writing {n} frames")
         dq = getattr(image_set, "dq", None)
+        if dq is not None and _flags_to_copy(image_set) is dq:
+            dq = SavedFrames([_copied(self.folder, "mask", i) for i in range(n)])
         inside = isinstance(dq, np.ndarray)  # (its planes go with the frames)
         write = _WriteFrame(source, None if inside else dq, free_bits(dq), self.folder)
         ends = np.arange(n + 1) * ny * nx
@@ -439,9 +559,18 @@ class _Run(Work):
             _write(self.folder / "products" / name, content)
         return list(contents)
 
-    def publish(self, names, outdir):
+    @property
+    def is_complete(self):
+        """Whether all files are written."""
+        return (self.folder / _COMPLETE).exists()
+
+    def complete(self, names):
+        """Note that all files are written, and what they are called."""
+        self._save_text(self.folder / _COMPLETE, json.dumps(names))
+
+    def publish(self, outdir):
         """Give all files their own names, and remove the folder."""
-        self._save_text(self.folder / "complete", "")
+        names = json.loads((self.folder / _COMPLETE).read_text(encoding="utf-8"))
         for name in names:
             path = self.folder / "products" / name
             if path.exists():
@@ -449,12 +578,50 @@ class _Run(Work):
         for name in PERHAPS:  # that of an earlier result would speak of another cleaning
             if name not in names:
                 (outdir / name).unlink(missing_ok=True)
-        # (a worker that was taken for dead may be writing into it)
-        shutil.rmtree(self.folder, ignore_errors=self.client is not None)
+        # a run that is stopped here can be resumed as long as there is a record of it
+        self._remove(all_but=(_LOCK, _RECORD, _COMPLETE, _JUDGED))
+        (self.folder / _RECORD).unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove(self, all_but):
+        for path in self.folder.iterdir():
+            if path.name not in all_but:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @staticmethod
     def _save_text(path, text):
         _in_place(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _flags_to_copy(image_set):
+    """What has to be copied to know the mask of a set that is read on demand: (N, ny, nx), not zero = bad; or None."""
+    if not image_set.on_demand or not isinstance(image_set.mask, FramesOnDemand):
+        return None
+    mask, dq = image_set.mask, getattr(image_set, "dq", None)
+    if isinstance(mask, FitsMasks):
+        # BLANK pixels are NaN in the frames; data quality, which is needed later on, tells the rest
+        if not any(mask.masks):
+            return None
+        if dq is not None:
+            return dq
+    return mask
+
+
+class _NotZero(FramesOnDemand):
+    """Where flags are not zero."""
+
+    def __init__(self, flags):
+        super().__init__(flags.shape, bool)
+        self._flags = flags
+
+    def frame(self, i):
+        return self._flags.frame(i) != 0
+
+    def rows(self, i, first, last):
+        return self._flags.rows(i, first, last) != 0
+
+    def part(self, i, y, x):
+        return self._flags.part(i, y, x) != 0
 
 
 class _Copy:
@@ -468,7 +635,7 @@ class _Copy:
             path = _copied(self.folder, name, i)
             if not path.exists():
                 values = frames.frame(i) if isinstance(frames, FramesOnDemand) else frames[i]
-                values = np.asarray(values, self.dtype if name == "frame" else bool)
+                values = np.asarray(values, self.dtype if name == "frame" else frames.dtype)
                 _save(path, lambda file, values=values: _save_array(file, values))
 
 
@@ -505,8 +672,7 @@ class _WriteFrame:
             own = own if self.dq is None else self.dq[i]
             for path, hdu in zip(paths, frame_hdus(header, cleaned, flags, own, self.bits), strict=True):
                 _write(path, hdu)
-        if self.source.on_demand:
-            Path(self.source.frames.paths[i]).unlink(missing_ok=True)
+        _copied(self.folder, "frame", i).unlink(missing_ok=True)
 
 
 def _in_place(path, save):
@@ -546,6 +712,10 @@ def _load(path):
         return tuple(found[name] for name in found.files)
 
 
+class _OtherRunError(ValueError):
+    """What is asked for is not what the unfinished run was begun with."""
+
+
 def _fingerprint(image_set, settings, protect, reject):
     """What makes a run the same one: plain values."""
     images = getattr(image_set.frames, "images", None)
@@ -553,28 +723,53 @@ def _fingerprint(image_set, settings, protect, reject):
         frames = image_set.frames.name
     elif images is None:
         # a set in memory is told by its content
-        frames = hashlib.sha256()
-        for frame in image_set.frames:
-            frames.update(np.ascontiguousarray(frame))
-        frames = frames.hexdigest()
+        frames = [hashlib.sha256(np.ascontiguousarray(frame)).hexdigest() for frame in image_set.frames]
     else:
         frames = [[str(image.path), image.hdu, image.plane, *image.state] for image in images]
-    mask = image_set.mask
+    # masks in the files of the frames are part of these
+    masks = image_set.mask, getattr(image_set, "dq", None)
+    masks = [None if isinstance(mask, (FitsFrames, FitsMasks)) else mask for mask in masks]
+    regions = [None if words is None else np.asarray(words) != 0 for words in (protect, reject)]
     return {
         "version of glue_cleanset": __version__,
-        "set": [list(image_set.names), list(image_set.shape), frames],
-        "mask": None if mask is None or isinstance(mask, FramesOnDemand) else _digest(mask),
+        "set of frames": list(image_set.names),
+        "content": frames,
+        "mask": [_digest(mask) for mask in masks],
         "gain": _plain(image_set.gain),
         "readnoise": _plain(image_set.readnoise),
         "exptime": _plain(image_set.exptime),
         "shifts": _plain(image_set.shifts),
         "settings": settings.describe(),
-        "protected or rejected region": [None if words is None else _digest(words) for words in (protect, reject)],
+        "protected or rejected region": [_digest(region) for region in regions],
     }
 
 
+def _differences(before, now):
+    """In what a run that was begun differs from one that is asked for, in words."""
+    now = json.loads(json.dumps(now))
+    # (as text, where a NaN is equal to a NaN)
+    names = [name for name in now if json.dumps(before.get(name)) != json.dumps(now[name])]
+    if "set of frames" in names:  # the rest follows from that
+        return [f"set or order of frames ({listed(before.get('set of frames', []))})"]
+    words = []
+    for name in names:
+        if name == "settings":
+            words.append(f"setting {listed(sorted(set(before[name]) - set(now[name])))}")
+        elif name == "content" and len(before[name]) == len(now[name]) == len(now["set of frames"]):
+            pairs = zip(now["set of frames"], before[name], now[name], strict=True)
+            words.append(f"content of {listed([frame for frame, old, new in pairs if old != new])} (changed since)")
+        else:
+            words.append("set of frames" if name == "content" else name)
+    return words
+
+
 def _digest(mask):
-    return hashlib.sha256(np.packbits(np.asarray(mask) != 0)).hexdigest()
+    if mask is None:
+        return None
+    digest = hashlib.sha256()
+    for plane in mask if mask.ndim == 3 else [mask]:
+        digest.update(np.ascontiguousarray(plane))
+    return digest.hexdigest()
 
 
 def _plain(values):

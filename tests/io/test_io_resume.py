@@ -205,7 +205,8 @@ class Counted(FitsFrames):
 
 def counted(files):
     image_set = opened(files)
-    return image_set.with_frames(Counted(image_set.frames))
+    object.__setattr__(image_set, "frames", Counted(image_set.frames))
+    return image_set
 
 
 class _StopError(Exception):

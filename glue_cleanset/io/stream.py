@@ -14,6 +14,7 @@ import psutil
 
 from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
+from ..core.imageset import per_frame
 from ..core.names import listed
 from ..core.ondemand import FramesOnDemand
 from ..core.repair import copied_dtype
@@ -28,14 +29,18 @@ __all__ = [
     "SavedFrames",
     "check_folder",
     "clean_to_files",
+    "describe_size",
     "expected_costs",
     "free_memory",
+    "unfinished_run",
 ]
 
 RUN_FOLDER = ".glue_cleanset_run"
 _STEPS = 0.3, 0.4  # shares of the time that reading, and judging, take; the rest is writing
 _SPARE = 1.02  # of the disk
 _GB = 1e9
+# in a record of a run: the regions that were protected, and those that were rejected
+_REGIONS = "protected or rejected region"
 
 
 def clean_to_files(
@@ -107,18 +112,24 @@ def clean_to_files(
     folder = outdir / RUN_FOLDER
     if folder.exists() and not (resume and (folder / "run.json").exists()):
         shutil.rmtree(folder)
-    rows = expected_costs(image_set, outdir, memory).block_rows
-    run = _Run(folder, _fingerprint(image_set, settings, protect, reject), rows, client)
+    costs = expected_costs(image_set, outdir, memory)
+    run = _Run(folder, _fingerprint(image_set, settings, protect, reject), costs.block_rows, client)
     run.begin(outdir)
-    total = 3 * image_set.frames.nbytes
+    n, total = len(image_set), 3 * image_set.frames.nbytes
     tell = tell or (lambda text: None)
 
-    def part(begin, size):
-        return lambda share: progress and _go_on(progress(round((begin + size * share) * total), total))
+    def part(begin, size, verb="", of=0):
+        def done(share):
+            if verb:
+                tell(f"{verb} frame {min(round(share * n) + 1, n)} of {n}, {describe_size(share * of, of)}")
+            if progress:
+                _go_on(progress(round((begin + size * share) * total), total))
+
+        return done
 
     try:
         read, judge = _STEPS
-        source = run.copy(image_set, part(0, read), tell)
+        source = run.copy(image_set, part(0, read, "reading", costs.read))
         tell("comparing the frames")
         judged = judge_image_set(
             source,
@@ -130,7 +141,7 @@ def clean_to_files(
         )
         result = replace(judged.result, mask=image_set.mask)
         write = 1 - read - judge
-        run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
+        run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write, "writing", costs.written))
         tell("writing tables and maps")
         contents = set_contents(result, image_set)
         for name, content in contents.items():
@@ -191,6 +202,36 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
     return paths
 
 
+def unfinished_run(image_set, outdir, settings=CleanSettings(), *, gain=None, readnoise=None):
+    """Find out whether `clean_to_files` could go on with a run that was stopped; reads no pixel.
+
+    Parameters
+    ----------
+    image_set, outdir, settings, gain, readnoise
+        As for `clean_to_files`.
+
+    Returns
+    -------
+    list of str or None
+        None where there is no such run in `outdir`; else in what it differs from this cleaning: empty where nothing
+        does. What is ignored, protected or rejected is not compared.
+    """
+    before = _record(Path(outdir) / RUN_FOLDER)
+    if before is None:
+        return None
+    now = _fingerprint(image_set, settings, None, None)
+    for name, value in (("gain", gain), ("readnoise", readnoise)):
+        if value is not None:
+            now[name] = _plain(per_frame(name, value, len(image_set)))
+    return [name for name in now if name not in ("mask", _REGIONS) and before.get(name) != now[name]]
+
+
+def _record(folder):
+    """What an unfinished run has noted about itself; None where there is none."""
+    path = folder / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def _go_on(answer):
     if answer is False:
         raise CleanCancelled("cancelled; what is done can be resumed")
@@ -245,6 +286,17 @@ def expected_costs(image_set, outdir, memory=None):
     Costs
     """
     return Costs(image_set, outdir, memory)
+
+
+def describe_size(size, of=None):
+    """Bytes in words: '4.2 GB'; with `of`, '0.6 of 4.2 GB'."""
+    unit, name = next((pair for pair in ((_GB, "GB"), (1e6, "MB")) if (of or size) >= 0.1 * pair[0]), (1e3, "kB"))
+
+    def text(value):
+        value /= unit
+        return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}"
+
+    return f"{text(size)} {name}" if of is None else f"{text(size)} of {text(of)} {name}"
 
 
 def free_memory():
@@ -350,9 +402,8 @@ class _Run(Work):
 
     def begin(self, outdir):
         """Make the folder, or go on with the one that is there."""
-        record = self.folder / "run.json"
-        if record.exists():
-            before = json.loads(record.read_text(encoding="utf-8"))
+        before = _record(self.folder)
+        if before is not None:
             self.block_rows = before.pop("block_rows")
             others = [name for name, value in self.fingerprint.items() if before.get(name) != value]
             if others:
@@ -362,9 +413,9 @@ class _Run(Work):
                 )
             return
         (self.folder / "products").mkdir(parents=True, exist_ok=True)
-        self._save_text(record, json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
+        self._save_text(self.folder / "run.json", json.dumps({**self.fingerprint, "block_rows": self.block_rows}))
 
-    def copy(self, image_set, done, tell):
+    def copy(self, image_set, done):
         """The set to work on: what is read on demand is copied into the folder first."""
         if not image_set.on_demand:
             return image_set
@@ -372,7 +423,7 @@ class _Run(Work):
         parts = {"frame": image_set.frames}
         if isinstance(image_set.mask, FramesOnDemand):
             parts["mask"] = image_set.mask
-        tell(f"reading {n} frames")
+        done(0)
         copy = _Copy(parts, copied_dtype(image_set), self.folder)
         self._each(copy, [(i,) for i in range(n)], done)
         saved = {name: SavedFrames([copy.path(name, i) for i in range(n)]) for name in parts}
@@ -395,10 +446,10 @@ class _Run(Work):
 
         each(self.client, function, items, done)
 
-    def write_frames(self, judged, source, image_set, names, done, tell):
+    def write_frames(self, judged, source, image_set, names, done):
         """Write the cleaned frames and their masks; what is done with a copy is deleted."""
         n, ny, nx = source.shape
-        tell(f"writing {n} frames")
+        done(0)
         dq = getattr(image_set, "dq", None)
         write = _WriteFrame(source, dq, free_bits(dq), self.folder)
         ends = np.arange(n + 1) * ny * nx
@@ -532,18 +583,21 @@ def _fingerprint(image_set, settings, protect, reject):
     return {
         "version of glue_cleanset": __version__,
         "set": [list(image_set.names), list(image_set.shape), frames],
-        "mask": None if mask is None or isinstance(mask, FramesOnDemand) else _digest(mask),
+        "mask": [_digest(part) for part in getattr(mask, "masks", (mask,)) if isinstance(part, np.ndarray)],
         "gain": _plain(image_set.gain),
         "readnoise": _plain(image_set.readnoise),
         "exptime": _plain(image_set.exptime),
         "shifts": _plain(image_set.shifts),
         "settings": settings.describe(),
-        "protected or rejected region": [None if words is None else _digest(words) for words in (protect, reject)],
+        _REGIONS: [None if words is None else _digest(words) for words in (protect, reject)],
     }
 
 
 def _digest(mask):
-    return hashlib.sha256(np.packbits(np.asarray(mask) != 0)).hexdigest()
+    found = hashlib.sha256()
+    for part in mask:  # which may be one image for all frames
+        found.update(np.packbits(np.asarray(part) != 0))
+    return found.hexdigest()
 
 
 def _plain(values):

@@ -128,7 +128,7 @@ def written_columns(columns, products, part):
 
 
 def written_folders(collection):
-    """The folders that parts of the data in a session are read from, or will be when it is opened again: set of Path."""
+    """The folders that parts of the data in a session are read from, now or when it is opened again: set of Path."""
     components = [data.get_component(cid) for data in collection for cid in data.main_components]
     found = [getattr(component, "written", None) for component in components]
     return {Path(os.path.realpath(written.folder)) for written in found if written is not None}

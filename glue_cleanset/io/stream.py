@@ -290,13 +290,10 @@ def expected_costs(image_set, outdir, memory=None):
 
 def describe_size(size, of=None):
     """Bytes in words: '4.2 GB'; with `of`, '0.6 of 4.2 GB'."""
-    unit, name = next((pair for pair in ((_GB, "GB"), (1e6, "MB")) if (of or size) >= 0.1 * pair[0]), (1e3, "kB"))
-
-    def text(value):
-        value /= unit
-        return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}"
-
-    return f"{text(size)} {name}" if of is None else f"{text(size)} of {text(of)} {name}"
+    unit, name = next((pair for pair in ((_GB, "GB"), (1e6, "MB")) if (of or size) >= 0.9995 * pair[0]), (1e3, "kB"))
+    if of is None:
+        return f"{size / unit:.{1 if size < 9.95 * unit else 0}f} {name}"
+    return f"{size / unit:.1f} of {of / unit:.1f} {name}"
 
 
 def free_memory():

@@ -401,7 +401,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             box.setEnabled(state.kinds)
         if "cleaned" in self._output_boxes:
             self._output_boxes["cleaned"].setEnabled(state.repair != "none")
-        self._files.setVisible(state.on_demand)
+        self._files.setVisible(state.on_demand and not state.preview)
         if self.running:
             return
         self.label_costs.setText(state.describe_output())

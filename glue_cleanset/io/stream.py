@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 RUN_FOLDER = ".glue_cleanset_run"
-_STEPS = 0.3, 0.4  # shares of the time that reading, and judging, take; the rest is writing
+_STEPS = 0.2, 0.55  # shares of the time that reading, and judging, take; the rest is writing
 _SPARE = 1.02  # of the disk
 _GB = 1e9
 # in a record of a run: the regions that were protected, and those that were rejected
@@ -141,7 +141,7 @@ def clean_to_files(
         )
         result = replace(judged.result, mask=image_set.mask)
         write = 1 - read - judge
-        run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write, "writing", costs.written))
+        run.write_frames(judged, source, image_set, names, part(read + judge, 0.6 * write, "writing", costs.written))
         tell("writing tables and maps")
         contents = set_contents(result, image_set)
         for name, content in contents.items():
@@ -202,28 +202,33 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
     return paths
 
 
-def unfinished_run(image_set, outdir, settings=CleanSettings(), *, gain=None, readnoise=None):
+def unfinished_run(
+    image_set, outdir, settings=CleanSettings(), *, gain=None, readnoise=None, protect=None, reject=None, regions=True
+):
     """Find out whether `clean_to_files` could go on with a run that was stopped; reads no pixel.
 
     Parameters
     ----------
-    image_set, outdir, settings, gain, readnoise
+    image_set, outdir, settings, gain, readnoise, protect, reject
         As for `clean_to_files`.
+    regions : bool
+        Whether what is ignored, protected and rejected counts too; it takes a while to compare.
 
     Returns
     -------
     list of str or None
         None where there is no such run in `outdir`; else in what it differs from this cleaning: empty where nothing
-        does. What is ignored, protected or rejected is not compared.
+        does.
     """
     before = _record(Path(outdir) / RUN_FOLDER)
     if before is None:
         return None
-    now = _fingerprint(image_set, settings, None, None)
+    now = _fingerprint(image_set, settings, protect, reject)
     for name, value in (("gain", gain), ("readnoise", readnoise)):
         if value is not None:
             now[name] = _plain(per_frame(name, value, len(image_set)))
-    return [name for name in now if name not in ("mask", _REGIONS) and before.get(name) != now[name]]
+    left_out = () if regions else ("mask", _REGIONS)
+    return [name for name in now if name not in left_out and before.get(name) != now[name]]
 
 
 def _record(folder):

@@ -29,10 +29,10 @@ class Output:
     Attributes
     ----------
     folder : Path
-    overwrite, resume : bool
-        For `glue_cleanset.io.stream.clean_to_files`.
+    overwrite : bool
+        As `replace`.
     others : list of str or None
-        As `glue_cleanset.io.stream.unfinished_run`.
+        As `glue_cleanset.io.stream.unfinished_run`, without a look at regions.
 
     Raises
     ------
@@ -49,8 +49,8 @@ class Output:
             raise ValueError("Choose the folder that the cleaned frames go to.")
         self._image_set = image_set
         self.folder = Path(os.path.abspath(os.path.expanduser(folder.strip())))
-        self.others = unfinished_run(image_set, self.folder, settings, gain=gain, readnoise=readnoise)
-        self.overwrite, self.resume = replace, self.others == []
+        self.others = unfinished_run(image_set, self.folder, settings, gain=gain, readnoise=readnoise, regions=False)
+        self.overwrite = replace
         self.costs = expected_costs(image_set, self.folder, MEMORY)
 
     @property
@@ -59,6 +59,21 @@ class Output:
         from glue_cleanset.io.stream import RUN_FOLDER
 
         return (self.folder / RUN_FOLDER).exists()
+
+    def resume(self, others):
+        """Whether to go on with what is there, which is other in `others`.
+
+        Raises
+        ------
+        ValueError
+            Where it must be begun anew, and nobody said so.
+        """
+        if others and not self.overwrite:
+            raise ValueError(
+                f"{self.folder} holds a cleaning that was stopped, one with another {listed(others)}. Choose "
+                f"another folder, or tick '{REPLACE}' to begin anew."
+            )
+        return others == []
 
     def check(self, in_use=()):
         """See whether the cleaning can begin; creates nothing.
@@ -80,13 +95,9 @@ class Output:
                 f"{self.folder} holds cleaned frames that this session shows; choose another folder, or take that "
                 "cleaning out of the session first."
             )
-        if self.others and not self.overwrite:
-            raise ValueError(
-                f"{self.folder} holds a cleaning that was stopped, one with another {listed(self.others)}. Choose "
-                f"another folder, or tick '{REPLACE}' to begin anew."
-            )
+        resume = self.resume(self.others)
         try:
-            check_folder(self._image_set, self.folder, overwrite=self.overwrite, resume=self.resume)
+            check_folder(self._image_set, self.folder, overwrite=self.overwrite, resume=resume)
         except OSError as error:
             raise OSError(in_words_of_dialog(str(error))) from None
 
@@ -97,9 +108,9 @@ class Output:
         costs = self.costs
         texts = [
             f"Reads {describe_size(costs.read)} and writes {describe_size(costs.written)} into this folder, where "
-            f"{describe_size(costs.free)} are free; works in {describe_size(1e9 * MEMORY)} of memory."
+            f"{describe_size(costs.free)} are free. Works in {describe_size(1e9 * MEMORY)} of memory beside glue."
         ]
-        if self.resume:
+        if self.others == []:
             texts.append("Goes on with the cleaning that was stopped there.")
         elif self.others and self.overwrite:
             texts.append("Begins anew; what the cleaning that was stopped there had done is thrown away.")
@@ -122,10 +133,4 @@ def default_folder(image_set):
 
 def in_words_of_dialog(text):
     """A message about a folder that speaks of the box to tick instead of arguments and options."""
-    for other, mine in (
-        (" (resume, --resume)", ""),
-        ("(overwrite, --overwrite)", f"(tick '{REPLACE}')"),
-        ("allow to overwrite", f"tick '{REPLACE}'"),
-    ):
-        text = text.replace(other, mine)
-    return text
+    return text.replace(" (resume, --resume)", "").replace("allow to overwrite", f"tick '{REPLACE}'")

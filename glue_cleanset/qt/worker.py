@@ -16,8 +16,8 @@ __all__ = ["COMPILING", "CleanWorker", "return_memory"]
 COMPILING = "Compiling, this first time only: some ten seconds…"
 COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
 COMPARED_FILES = 50  # the same where the rest reads and writes files
-# of the share that was done before, how fast it goes is told; earlier is forgotten [s]
-_FEWEST, _MOST = 3, 60
+# how fast it goes is told by what was done in so many seconds: at least, and at most
+_FEWEST, _MOST = 5, 60
 
 
 class CleanWorker(Worker):
@@ -63,7 +63,7 @@ class CleanWorker(Worker):
 
     def _clean_to_files(self, job, output):
         from glue_cleanset.core.clean import must_compile
-        from glue_cleanset.io.stream import clean_to_files
+        from glue_cleanset.io.stream import clean_to_files, unfinished_run
 
         image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
         step, left = COMPILING if must_compile() else "", _TimeLeft()
@@ -82,19 +82,17 @@ class CleanWorker(Worker):
                 self.progress.emit(permille, text)
             return not self._cancelled.is_set()
 
+        given = {"gain": job.gain, "readnoise": job.readnoise, "protect": job.protect, "reject": job.reject}
         return clean_to_files(
             image_set,
             output.folder,
             job.settings,
-            gain=job.gain,
-            readnoise=job.readnoise,
-            protect=job.protect,
-            reject=job.reject,
             overwrite=output.overwrite,
-            resume=output.resume,
+            resume=output.resume(unfinished_run(image_set, output.folder, job.settings, **given)),
             memory=MEMORY,
             progress=report,
             tell=tell,
+            **given,
         )
 
     def _reporter(self, text, first, last):
@@ -112,7 +110,8 @@ class CleanWorker(Worker):
 
 
 class _TimeLeft:
-    """Tells from what was done in the last minute how long the rest will take, in words."""
+    """Tells in words how long the rest will take: from the last minute, which forgets what a run that goes on has
+    found done."""
 
     def __init__(self):
         self._seen = deque()

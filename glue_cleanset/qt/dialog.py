@@ -520,14 +520,13 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         if output is not None:
             self._look_again()
         cancelled = isinstance(error, CleanCancelled)
-        text = "Cancelled" if cancelled else in_words_of_dialog(str(error)) or type(error).__name__
-        separator = "; n" if cancelled else "\nN"
-        if output is None:
-            text += f"{separator}othing was changed."
+        same = "nothing was changed." if output is None else "nothing in the session was changed."
+        if output is not None and output.has_work:
+            same += f" What is done stays in {output.folder}; 'Clean' goes on from there."
+        if cancelled:
+            text = f"Cancelled; {same}"
         else:
-            text += f"{separator}othing in the session was changed."
-            if output.has_work:
-                text += f" What is done stays in {output.folder}; 'Clean' goes on from there."
+            text = f"{in_words_of_dialog(str(error)) or type(error).__name__}\n{same[0].upper()}{same[1:]}"
         self._say(text, bad=not cancelled)
 
     def _on_result(self, answer):

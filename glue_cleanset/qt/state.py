@@ -277,11 +277,11 @@ class CleanState(State):
         if self._looked[0] != asked:
             try:
                 output.check(written_folders(self._collection))
-                self._looked = asked, None
+                self._looked = asked, ""
             except (ValueError, OSError) as error:
-                self._looked = asked, error
-        if self._looked[1] is not None:
-            raise self._looked[1]
+                self._looked = asked, str(error)
+        if self._looked[1]:
+            raise ValueError(self._looked[1])
         return output
 
     def look_again(self):

@@ -66,19 +66,19 @@ class CleanWorker(Worker):
         from glue_cleanset.io.stream import clean_to_files, unfinished_run
 
         image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
-        step, left = COMPILING if must_compile() else "", _TimeLeft()
-        show = None
+        compiles, left = must_compile(), _TimeLeft()
+        step, shown = "", None
 
         def tell(text):
             nonlocal step
-            step = f"{text[0].upper()}{text[1:]}"
+            step = COMPILING if compiles and text.startswith("comparing") else f"{text[0].upper()}{text[1:]}"
 
         def report(done, total):
-            nonlocal show
+            nonlocal shown
             permille = COMPARED_FILES + int((1000 - COMPARED_FILES) * done / total)
             text = f"{step}{left(done / total)}"
-            if (permille, text) != show:
-                show = permille, text
+            if (permille, text) != shown:
+                shown = permille, text
                 self.progress.emit(permille, text)
             return not self._cancelled.is_set()
 

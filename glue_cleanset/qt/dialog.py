@@ -461,6 +461,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         except (ValueError, TypeError, OSError) as error:
             self._say(str(error), bad=True)
             return
+        return_memory()  # of a preview
         self.worker = CleanWorker(self._job, self._output)
         self.worker.progress.connect(self._on_progress)
         self.worker.result.connect(self._on_result)
@@ -507,8 +508,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self._end_leaving()
             return None
         self._show_running(False)
-        # once nothing holds what the worker needed
-        QtCore.QTimer.singleShot(0, return_memory)
+        return_memory()
+        QtCore.QTimer.singleShot(0, return_memory)  # and what the answer held
         return job
 
     def _on_error(self, exc_info):

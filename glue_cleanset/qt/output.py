@@ -8,7 +8,7 @@ from glue_cleanset.core.names import listed
 
 __all__ = ["MEMORY", "REPLACE", "Output", "default_folder", "in_words_of_dialog"]
 
-MEMORY = 0.25  # GB that the blocks take beside glue
+MEMORY = 0.15  # GB that the blocks take; larger ones are hardly faster
 REPLACE = "Replace what is there"
 
 
@@ -108,7 +108,7 @@ class Output:
         costs = self.costs
         texts = [
             f"Reads {describe_size(costs.read)} and writes {describe_size(costs.written)} into this folder, where "
-            f"{describe_size(costs.free)} are free. Works in {describe_size(1e9 * MEMORY)} of memory beside glue."
+            f"{describe_size(costs.free)} are free. Works on blocks of {describe_size(1e9 * MEMORY)}."
         ]
         if self.others == []:
             texts.append("Goes on with the cleaning that was stopped there.")

@@ -111,7 +111,7 @@ def test_what_is_read_and_written_is_said_before(dialog, night, monkeypatch):
     assert f"Reads {read / 1e3:.0f} kB and writes" in text
     costs = stream.expected_costs(dialog.state.prepare().image_set, night)
     assert f"writes {costs.written / 1e3:.0f} kB into this folder" in text
-    assert "250 MB of memory" in text
+    assert "blocks of 150 MB" in text
     usage = shutil.disk_usage(night)
     # what is said follows the folder
     monkeypatch.setattr(

@@ -279,11 +279,11 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
     report(0.0)
     if must_compile():
         _log.warning("the loops are compiled, once on this machine: some ten seconds")
-    model = _compare_frames(image_set, settings)
+    model = _compare_frames(image_set, settings, report)
     normalization, noise = model.normalization, model.noise
     report(0.1)
     detector = Detector(image_set, model, settings, progress=report, work=work)
-    told, model = tell_kinds(detector, detector.find()), detector.model
+    told, model = tell_kinds(detector, detector.find(), report), detector.model
     outliers, events, numbers = told.outliers, told.events, told.numbers
     del detector  # its images are large
     add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
@@ -360,7 +360,7 @@ def learn_model(image_set, settings=CleanSettings(), gain=None, readnoise=None, 
     image_set = replace(image_set, **{name: value for name, value in given.items() if value is not None})
     report = _reporter(progress)
     report(0.0)
-    model = _compare_frames(image_set, settings)
+    model = _compare_frames(image_set, settings, report)
     report(0.1)
     model = Detector(image_set, model, settings, progress=report).model
     report(1.0)
@@ -377,9 +377,10 @@ def _reporter(progress):
     return report
 
 
-def _compare_frames(image_set, settings):
+def _compare_frames(image_set, settings, report):
     """The first part of what is learned of a set: normalisation and noise."""
     normalization, sample = normalize(image_set, settings.normalize, image_set.exptime)
+    report(0.05)
     noise = fit_noise(sample, normalization.scales, normalization.offsets, image_set.gain, image_set.readnoise)
     return SetModel(normalization, noise)
 

@@ -119,7 +119,7 @@ class _Whole:
         return events, numbers, codes[of_event], np.array(self.tracks)[of_event]
 
 
-def tell_kinds(detector, outliers):
+def tell_kinds(detector, outliers, progress=lambda share: None):
     """Find the events of what stands out, tell what each is, and mark what is kept.
 
     Parameters
@@ -127,6 +127,8 @@ def tell_kinds(detector, outliers):
     detector : Detector
     outliers : Outliers
         What it found; its arrays are changed.
+    progress : callable
+        Called with the share of the whole cleaning that is done; may raise to stop.
 
     Returns
     -------
@@ -146,6 +148,7 @@ def tell_kinds(detector, outliers):
     median = detector.surroundings[0]
     model = detector.model
     psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
+    progress(0.91)
     # what does not fit in memory is looked at by one at a time
     together = not image_set.on_demand
     remarks = _find_bad_frames(detector, stars)
@@ -171,9 +174,11 @@ def tell_kinds(detector, outliers):
     else:
         found = look(outliers)
     (events, numbers, codes, track), pattern = found
+    progress(0.92)
     if find:
         shifts = None if pattern is None else pattern.shifts
         moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times, shifts)
+        progress(0.93)
         tracks, positions, light = moving.table, moving.positions, moving.light
         own = ~np.isin(moving.index, light[0])
         whole.add("moving object", moving.index[own], moving.track[own], tracks=True)

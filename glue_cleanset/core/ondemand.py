@@ -147,7 +147,7 @@ class _Either(FramesOnDemand):
 
     def __init__(self, masks):
         super().__init__(masks[0].shape, bool)
-        self._masks = masks
+        self.masks = masks
 
     def frame(self, i):
         """Frame `i`, whole."""
@@ -155,7 +155,7 @@ class _Either(FramesOnDemand):
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
-        one, other = (mask[i, first:last] for mask in self._masks)
+        one, other = (mask[i, first:last] for mask in self.masks)
         return one | other
 
 

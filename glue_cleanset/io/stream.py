@@ -14,7 +14,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import psutil
 
 try:
     import fcntl
@@ -23,31 +22,33 @@ except ImportError:  # not on Windows: nothing keeps two runs apart there
 
 from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
+from ..core.imageset import per_frame
 from ..core.names import listed
 from ..core.ondemand import ComputedFrames, FramesOnDemand
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
-from ..core.threads import Work, cores
-from .frames import FitsFrames, FitsMasks
+from ..core.threads import Work
+from .costs import describe_size, expected_costs
+from .frames import FitsMasks
 from .products import Products
 from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
 
 __all__ = [
     "RUN_FOLDER",
-    "Costs",
     "SavedFrames",
     "check_folder",
     "clean_to_files",
-    "expected_costs",
-    "free_memory",
     "is_finished",
+    "unfinished_run",
 ]
 
 RUN_FOLDER = ".glue_cleanset_run"
 _RECORD, _COMPLETE, _JUDGED, _LOCK = "run.json", "complete", "judged.pickle", "lock"  # in that folder
-_STEPS = 0.3, 0.4  # shares of the time that reading, and judging, take; the rest is writing
+_STEPS = 0.2, 0.55  # shares of the time that reading, and judging, take; the rest is writing
 _SPARE = 1.02  # of the disk
 _GB = 1e9
+# in a record of a run: the regions that were protected, and those that were rejected
+_REGIONS = "protected or rejected region"
 
 
 def clean_to_files(
@@ -118,26 +119,32 @@ def clean_to_files(
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
-    rows = expected_costs(image_set, outdir, memory).block_rows
+    costs = expected_costs(image_set, outdir, memory)
     folder = outdir.absolute() / RUN_FOLDER  # (workers may be elsewhere)
-    run = _Run(folder, _fingerprint(image_set, settings, protect, reject), rows, client)
-    total = 3 * image_set.frames.nbytes
+    run = _Run(folder, _fingerprint(image_set, settings, protect, reject), costs.block_rows, client)
+    n, total = len(image_set), 3 * image_set.frames.nbytes
     tell = tell or (lambda text: None)
 
-    def part(begin, size):
-        return lambda share: progress and _go_on(progress(round((begin + size * share) * total), total))
+    def part(begin, size, verb="", of=0):
+        def done(share):
+            if verb:
+                tell(f"{verb} frame {min(round(share * n) + 1, n)} of {n}, {describe_size(share * of, of)}")
+            if progress:
+                _go_on(progress(round((begin + size * share) * total), total))
+
+        return done
 
     with _full_disk_told(outdir), _made(run.folder), _alone(run.folder):
         if client is not None:
             from .cluster import rows_at_a_time
 
-            run.block_rows = rows_at_a_time(client, image_set, folder, rows, memory)
+            run.block_rows = rows_at_a_time(client, image_set, folder, costs.block_rows, memory)
         run.begin(resume, memory)
         read, judge = _STEPS
         judged = run.judged()
         source = image_set
         if judged is None:
-            source = run.copy(image_set, part(0, read), tell)
+            source = run.copy(image_set, part(0, read, "reading", costs.read))
             tell("comparing the frames")
             judged = judge_image_set(
                 source,
@@ -153,7 +160,8 @@ def clean_to_files(
             write = 1 - read - judge
             with ThreadPoolExecutor(1) as pool:
                 of_set = pool.submit(run.write_set, result, image_set)
-                run.write_frames(judged, source, image_set, names, part(read + judge, 0.9 * write), tell)
+                done = part(read + judge, 0.6 * write, "writing", costs.written)
+                run.write_frames(judged, source, image_set, names, done)
                 tell("writing tables and maps")
                 contents = of_set.result()
             check_output(image_set, outdir, overwrite=overwrite)  # (it was some time ago)
@@ -236,6 +244,36 @@ def is_finished(image_set, outdir, settings):
     return known == (list(image_set.names), f"glue_cleanset {__version__}", settings.describe())
 
 
+def unfinished_run(
+    image_set, outdir, settings=CleanSettings(), *, gain=None, readnoise=None, protect=None, reject=None, regions=True
+):
+    """Find out whether `clean_to_files` could go on with a run that was stopped; reads no pixel.
+
+    Parameters
+    ----------
+    image_set, outdir, settings, gain, readnoise, protect, reject
+        As for `clean_to_files`.
+    regions : bool
+        Whether what is ignored, protected and rejected counts too; it takes a while to compare.
+
+    Returns
+    -------
+    list of str or None
+        None where there is no such run in `outdir`; else in what it differs from this cleaning: empty where nothing
+        does.
+    """
+    record = Path(outdir) / RUN_FOLDER / _RECORD
+    if not record.exists():
+        return None
+    before = json.loads(record.read_text(encoding="utf-8"))
+    now = _fingerprint(image_set, settings, protect, reject)
+    for name, value in (("gain", gain), ("readnoise", readnoise)):
+        if value is not None:
+            now[name] = _plain(per_frame(name, value, len(image_set)))
+    left_out = () if regions else ("mask", _REGIONS)
+    return _differences(before, {name: value for name, value in now.items() if name not in left_out})
+
+
 def _go_on(answer):
     if answer is False:
         raise CleanCancelled("cancelled; what is done can be resumed")
@@ -292,88 +330,6 @@ def _alone(folder):
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         yield
-
-
-# --- what it takes ---------------------------------------------------------------------------------------------------
-
-
-class Costs:
-    """What cleaning a set to files takes.
-
-    Attributes
-    ----------
-    read, written, disk, free : int
-        Bytes that are read from the files of the frames; that are written for good; that the folder needs at most; and
-        that are free there.
-    memory : int
-        Bytes that the blocks take together.
-    block_rows : int
-        Rows of a block.
-    """
-
-    def __init__(self, image_set, outdir, memory):
-        n, ny, nx = image_set.shape
-        images = getattr(image_set.frames, "images", ())
-        files = {image.path: image.state[0] for image in images}
-        self.read = sum(files.values()) if image_set.on_demand else 0
-        cleaned = image_set.frames.size * copied_dtype(image_set).itemsize
-        mask = image_set.frames.size * getattr(getattr(image_set, "dq", None), "dtype", np.dtype("u1")).itemsize
-        self.written = cleaned + mask + 17 * ny * nx
-        self.disk = self.written + getattr(_flags_to_copy(image_set), "nbytes", 0) + 40 * ny * nx
-        folder = Path(outdir).absolute()
-        while not folder.exists():
-            folder = folder.parent
-        self.free = shutil.disk_usage(folder).free
-        self.memory = int(free_memory() / 4 if memory is None else memory * _GB)
-        # a block is read, and worked on, by each core
-        row = 2 * n * nx * image_set.work_dtype.itemsize * cores()
-        self.block_rows = int(np.clip(self.memory // row, 4, ny))
-
-
-def expected_costs(image_set, outdir, memory=None):
-    """What `clean_to_files` would take; reads no pixel and writes nothing.
-
-    Parameters
-    ----------
-    image_set, outdir, memory
-        As for `clean_to_files`.
-
-    Returns
-    -------
-    Costs
-    """
-    return Costs(image_set, outdir, memory)
-
-
-def free_memory():
-    """Bytes that this process may still take: of the machine, and of the control group that limits it."""
-    free = psutil.virtual_memory().available
-    for limit, used, cache in (
-        ("/sys/fs/cgroup/memory.max", "memory.current", "inactive_file"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        group = _own_group(Path(limit))
-        try:
-            most = int((group / Path(limit).name).read_text())
-            taken = int((group / used).read_text())
-            facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            free = min(free, most - taken + int(facts.get(cache, 0)))
-        except (OSError, ValueError):  # no such group, or no limit
-            continue
-    return max(free, 0)
-
-
-def _own_group(limit):
-    """The folder of the control group of this process, in the tree that a limit belongs to."""
-    version_1 = limit.name == "memory.limit_in_bytes"
-    try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            number, controllers, path = line.split(":", 2)
-            if (version_1 and "memory" in controllers.split(",")) or (not version_1 and number == "0"):
-                return limit.parent / path.strip("/")
-    except OSError:
-        pass
-    return limit.parent
 
 
 # --- the folder of a run ---------------------------------------------------------------------------------------------
@@ -492,7 +448,7 @@ class _Run(Work):
         for path in self.folder.glob("*.npz"):
             path.unlink()
 
-    def copy(self, image_set, done, tell):
+    def copy(self, image_set, done):
         """The set to work on: what is read on demand, and all that workers need, is copied into the folder first."""
         if not image_set.on_demand and self.client is None:
             return image_set
@@ -503,7 +459,7 @@ class _Run(Work):
             parts["mask"] = mask
         read = {name: part for name, part in parts.items() if isinstance(part, FramesOnDemand)}
         here = {} if self.client is None else {k: part for k, part in parts.items() if isinstance(part, np.ndarray)}
-        tell(f"reading {n} frames")
+        done(0)
         items, dtype = [(i,) for i in range(n)], copied_dtype(image_set)
         if here:
             super().map("", _Copy(here, dtype, self.folder), items, done if not read else None)
@@ -534,10 +490,10 @@ class _Run(Work):
 
         each(self.client, function, items, done)
 
-    def write_frames(self, judged, source, image_set, names, done, tell):
+    def write_frames(self, judged, source, image_set, names, done):
         """Write the cleaned frames and their masks; what is done with a copy is deleted."""
         n, ny, nx = source.shape
-        tell(f"writing {n} frames")
+        done(0)
         dq = getattr(image_set, "dq", None)
         if dq is not None and _flags_to_copy(image_set) is dq:
             dq = SavedFrames([_copied(self.folder, "mask", i) for i in range(n)])
@@ -727,20 +683,19 @@ def _fingerprint(image_set, settings, protect, reject):
     else:
         frames = [[str(image.path), image.hdu, image.plane, *image.state] for image in images]
     # masks in the files of the frames are part of these
-    masks = image_set.mask, getattr(image_set, "dq", None)
-    masks = [None if isinstance(mask, (FitsFrames, FitsMasks)) else mask for mask in masks]
+    masks = [*getattr(image_set.mask, "masks", [image_set.mask]), getattr(image_set, "dq", None)]
     regions = [None if words is None else np.asarray(words) != 0 for words in (protect, reject)]
     return {
         "version of glue_cleanset": __version__,
         "set of frames": list(image_set.names),
         "content": frames,
-        "mask": [_digest(mask) for mask in masks],
+        "mask": [_digest(mask) for mask in masks if isinstance(mask, np.ndarray)],
         "gain": _plain(image_set.gain),
         "readnoise": _plain(image_set.readnoise),
         "exptime": _plain(image_set.exptime),
         "shifts": _plain(image_set.shifts),
         "settings": settings.describe(),
-        "protected or rejected region": [_digest(region) for region in regions],
+        _REGIONS: [_digest(region) for region in regions],
     }
 
 

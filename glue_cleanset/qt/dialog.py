@@ -12,10 +12,12 @@ from glue_cleanset.core.settings import KINDS
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 from glue_cleanset.viewer.overrule import note_overrules
 
+from .files import pick_folder
+from .output import REPLACE, in_words_of_dialog
 from .preview import PreviewPanel, ThresholdSlider
 from .state import CleanState
 from .summary import SummaryDialog
-from .worker import CleanWorker
+from .worker import CleanWorker, return_memory
 
 __all__ = ["CleanDialog"]
 
@@ -70,6 +72,10 @@ TIPS = {
     "frames are compared with. For a bad column, a vignetted corner, the edge of a mosaic.",
     "keep_overrules": "What was restored by hand in the last cleaning is not rejected again,\n"
     "and what was rejected by hand is rejected whatever the thresholds are.",
+    "folder": "Where the cleaned frames, their masks, the map and the tables are written. The frames themselves are\n"
+    "never changed. glue reads the cleaned frames from there, so leave the folder where it is.",
+    "replace": "Files of an earlier cleaning that are in the folder are replaced when the new ones are complete;\n"
+    "what a cleaning that was stopped has done there is thrown away.",
     "preview": "Show what these settings reject in the part of the image that is on display",
     "repair": "What a rejected pixel is replaced by.\n"
     "'zero' prepares a mean that leaves zeros out; 'none' detects only.",
@@ -109,7 +115,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         self.state = CleanState(session.data_collection, data=data, images=images)
         self.worker = None
         self.summary = None
-        self._job = None
+        self._job = self._output = None
         self._leaving = False
         self._optional = {}  # setting -> its widgets, shown where it is used
 
@@ -144,7 +150,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         # what has no part in what is rejected makes room for the preview
         self._aside = self._build_kinds(), self._build_repair(), self._build_outputs()
         for boxes in (
-            (self._build_data(), self._build_detection(), self._build_regions()),
+            (self._build_data(), self._build_detection(), self._build_regions(), self._build_files()),
             (self._build_noise(), *self._aside, self.preview),
         ):
             column = QtWidgets.QVBoxLayout()
@@ -261,6 +267,25 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         form.addRow(self.bool_keep_overrules)
         return box
 
+    def _build_files(self):
+        self._files, form = _group("Files")
+        self.text_folder = QtWidgets.QLineEdit()
+        self.text_folder.setToolTip(TIPS["folder"])
+        self.button_choose = QtWidgets.QPushButton("Choose…")
+        self.button_choose.setAutoDefault(False)
+        self.button_choose.clicked.connect(self._choose_folder)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.text_folder, 1)
+        row.addWidget(self.button_choose)
+        form.addRow("Folder", row)
+        self.label_costs = QtWidgets.QLabel()
+        self.label_costs.setWordWrap(True)
+        form.addRow(self.label_costs)
+        self.bool_replace = QtWidgets.QCheckBox(REPLACE)
+        self.bool_replace.setToolTip(TIPS["replace"])
+        form.addRow(self.bool_replace)
+        return self._files
+
     def _add_optional(self, form, text, field, name):
         form.addRow(text, field)
         self._optional[name] = form.labelForField(field), field
@@ -333,6 +358,11 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         now = now | {name} if checked else now - {name}
         setattr(self.state, chosen, tuple(one for one in names if one in now))
 
+    def _choose_folder(self):
+        folder = pick_folder(self, self.state.folder)
+        if folder:
+            self.state.folder = folder
+
     def _restore_defaults(self):
         self.state.restore_defaults()
 
@@ -371,11 +401,21 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             box.setEnabled(state.kinds)
         if "cleaned" in self._output_boxes:
             self._output_boxes["cleaned"].setEnabled(state.repair != "none")
+        self._files.setVisible(state.on_demand and not state.preview)
         if self.running:
             return
-        problem = state.problem()
-        self._say(problem, bad=True)
-        self.button_run.setEnabled(not problem)
+        self.label_costs.setText(state.describe_output())
+        self._problem = state.problem()
+        self._say(self._problem, bad=True)
+        self.button_run.setEnabled(not self._problem)
+
+    def _look_again(self):
+        """Show what has become of the folder, and keep the message where it is as it was."""
+        if not self.running and self.state.on_demand:
+            self.state.look_again()
+            self.label_costs.setText(self.state.describe_output())
+            if self.state.problem() != self._problem:
+                self._refresh()
 
     def _fold(self, shown):
         """Show the preview in the place of what has no part in it, or that again; the window stays on the screen."""
@@ -416,10 +456,13 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         try:
             with set_cursor_cm(QtCore.Qt.WaitCursor):
                 self._job = self.state.prepare()
+                self.state.look_again()
+                self._output = self.state.output()
         except (ValueError, TypeError, OSError) as error:
             self._say(str(error), bad=True)
             return
-        self.worker = CleanWorker(self._job)
+        return_memory()  # of a preview
+        self.worker = CleanWorker(self._job, self._output)
         self.worker.progress.connect(self._on_progress)
         self.worker.result.connect(self._on_result)
         self.worker.error.connect(self._on_error)
@@ -465,6 +508,8 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             self._end_leaving()
             return None
         self._show_running(False)
+        return_memory()
+        QtCore.QTimer.singleShot(0, return_memory)  # and what the answer held
         return job
 
     def _on_error(self, exc_info):
@@ -472,12 +517,18 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
 
         if self._finish() is None:
             return
-        error = exc_info[1]
-        if isinstance(error, CleanCancelled):
-            self._say("Cancelled; nothing was changed.")
+        error, output = exc_info[1], self._output
+        if output is not None:
+            self._look_again()
+        cancelled = isinstance(error, CleanCancelled)
+        same = "nothing was changed." if output is None else "nothing in the session was changed."
+        if output is not None and output.has_work:
+            same += f" What is done stays in {output.folder}; 'Clean' goes on from there."
+        if cancelled:
+            text = f"Cancelled; {same}"
         else:
-            text = str(error) or type(error).__name__
-            self._say(f"{text}\nNothing was changed.", bad=True)
+            text = f"{in_words_of_dialog(str(error)) or type(error).__name__}\n{same[0].upper()}{same[1:]}"
+        self._say(text, bad=not cancelled)
 
     def _on_result(self, answer):
         job = self._finish()
@@ -496,17 +547,26 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
             outputs=job.outputs,
             images=job.images,
             own=True,
+            folder=None if self._output is None else self._output.folder,
         )
         try:
             with set_cursor_cm(QtCore.Qt.WaitCursor):
                 self.session.command_stack.do(command)
         except Exception as error:  # whatever glue raises, the session must not keep half of a result
             self.session.command_stack.undo()
-            self._say(f"The result could not be added: {error}\nNothing was changed.", bad=True)
+            written = "" if self._output is None else f" The files are in {self._output.folder}."
+            self._say(f"The result could not be added: {error}\nNothing was changed.{written}", bad=True)
             return
         # the next cleaning may keep them too
         note_overrules(command.attached, job.restored, job.reject)
-        self.summary = SummaryDialog(self.session, command.attached, result, registration=warning, parent=self.parent())
+        self.summary = SummaryDialog(
+            self.session,
+            command.attached,
+            result,
+            registration=warning,
+            folder="" if self._output is None else str(self._output.folder),
+            parent=self.parent(),
+        )
         self.summary.show()
         self.close()
 
@@ -516,6 +576,7 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         """Somebody may have overruled the last cleaning while the dialog was open."""
         if event.type() == QtCore.QEvent.ActivationChange and not self._leaving:
             self.bool_keep_overrules.setVisible(self.state.has_overrules)
+            self._look_again()
         super().changeEvent(event)
 
     def _let_go(self, *_):

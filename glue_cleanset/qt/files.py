@@ -1,9 +1,11 @@
 """Choosing files in Qt's own dialogs."""
 
+from pathlib import Path
+
 from glue_qt.utils import get_qapp
 from qtpy import QtWidgets
 
-__all__ = ["ask_to_leave_out", "pick_fits_files"]
+__all__ = ["ask_to_leave_out", "pick_fits_files", "pick_folder"]
 
 FITS = "FITS files (*.fits *.fit *.fts *.fits.gz *.fit.gz *.fts.gz *.fz);;All files (*)"
 
@@ -21,6 +23,26 @@ def pick_fits_files():
         QtWidgets.QApplication.activeWindow(), "Frames of one image set", "", FITS
     )
     return sorted(paths)
+
+
+def pick_folder(parent, folder):
+    """Ask for the folder that cleaned frames go to.
+
+    Parameters
+    ----------
+    parent : QWidget
+    folder : str
+        The one that is chosen so far; it need not exist.
+
+    Returns
+    -------
+    str
+        Empty where the person cancelled.
+    """
+    begin = Path(folder)
+    while not begin.is_dir() and begin != begin.parent:
+        begin = begin.parent
+    return QtWidgets.QFileDialog.getExistingDirectory(parent, "Folder for the cleaned frames", str(begin))
 
 
 def ask_to_leave_out(error):

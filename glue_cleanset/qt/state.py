@@ -14,9 +14,13 @@ from glue.core.state_objects import State
 from glue_cleanset.core.imageset import ImageSet, per_frame
 from glue_cleanset.core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
+from glue_cleanset.viewer.ondemand import frames_of
 from glue_cleanset.viewer.overrule import find_overrules, has_overrules
 from glue_cleanset.viewer.regions import selected_pixels
 from glue_cleanset.viewer.stack import header_noise, image_set_from_cube, stack_images
+from glue_cleanset.viewer.written import written_folders
+
+from .output import Output, default_folder
 
 __all__ = ["NOISES", "CleanJob", "CleanState"]
 
@@ -112,6 +116,9 @@ class CleanState(State):
 
     outputs = CallbackProperty(docstring="The chosen OUTPUTS")
 
+    folder = CallbackProperty("", docstring="Where the files go, of a set that is read on demand")
+    replace = CallbackProperty(False, docstring="Whether files that are in the folder may be replaced")
+
     preview = CallbackProperty(False, docstring="Whether the preview is shown")
     preview_frame = CallbackProperty(1, docstring="The frame (1 ... N) that the preview shows")
 
@@ -119,6 +126,7 @@ class CleanState(State):
         super().__init__()
         self._collection = data_collection
         self.images = list(images) if images else None
+        self._opened = self._looked = None, None  # what was asked for last, and the answer
         for name, texts in (
             ("detection", DETECTIONS),
             ("centre", CENTRES),
@@ -162,6 +170,7 @@ class CleanState(State):
             self.gain = self.readnoise = 0.0
             self.outputs = tuple(OUTPUTS)
             self.protect = self.ignore = None
+            self.replace = False
             self.keep_overrules = True
 
     def let_go(self, hub):
@@ -246,11 +255,62 @@ class CleanState(State):
         useless = {"cleaned"} if self.repair == "none" else set()
         return tuple(name for name in OUTPUTS if name in self.outputs and name not in useless)
 
+    @property
+    def on_demand(self):
+        """Whether what is chosen is read from files when it is asked for, and cleaned into files."""
+        known = not self.images and self.data is not None and self.attribute is not None
+        return known and frames_of(self.data, self.attribute) is not None
+
+    def output(self):
+        """Where the files go: an `Output` that was checked; None where the set is in memory.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            Where the folder cannot serve, or other choices cannot be used.
+        """
+        if not self.on_demand:
+            return None
+        output = self._output()
+        # settings decide only whether a cleaning that was stopped can go on
+        asked = (output.folder, output.overwrite, output.others, self.data, self.attribute)
+        if self._looked[0] != asked:
+            try:
+                output.check(written_folders(self._collection))
+                self._looked = asked, ""
+            except (ValueError, OSError) as error:
+                self._looked = asked, str(error)
+        if self._looked[1]:
+            raise ValueError(self._looked[1])
+        return output
+
+    def look_again(self):
+        """Look at the folder anew: files come and go."""
+        self._looked = None, None
+
+    def describe_output(self):
+        """In words: what is read and written; '' where that cannot be told."""
+        try:
+            return self._output().describe() if self.on_demand else ""
+        except (ValueError, TypeError, OSError):  # `problem` tells
+            return ""
+
+    def _output(self):
+        gain, readnoise = self._given_noise(self.data)
+        return Output(self._opened_set(), self.folder, self.replace, self.settings(), gain, readnoise)
+
+    def _opened_set(self):
+        asked = self.data, self.attribute, self.axis
+        if self._opened[0] is None or any(a is not b for a, b in zip(self._opened[0], asked, strict=True)):
+            self._opened = asked, image_set_from_cube(self.data, self.attribute, axis=self.axis)
+        return self._opened[1]
+
     def problem(self):
         """Why these choices cannot run; '' where they can. Reads no pixels."""
         try:
             self._check()
-        except (ValueError, TypeError) as error:
+            self.output()
+        except (ValueError, TypeError, OSError) as error:
             return str(error)
         return ""
 
@@ -357,6 +417,7 @@ class CleanState(State):
         CleanState.axis.set_choices(self, [] if self.data is None else [0, 1, 2])
         if self.data is not None:
             self.axis = 0
+        self.folder = default_folder(self._opened_set()) if self.on_demand else ""
 
     def _describe_axis(self, axis):
         n = self.data.shape[axis]

@@ -43,10 +43,12 @@ class SummaryDialog(QtWidgets.QDialog):
     result : CleanResult
     registration : str, optional
         Warning of a set that does not look registered.
+    folder : str, optional
+        Where the cleaning wrote its files.
     parent : QWidget, optional
     """
 
-    def __init__(self, session, attached, result, registration="", parent=None):
+    def __init__(self, session, attached, result, registration="", folder="", parent=None):
         super().__init__(parent)
         self.session = session
         self.attached = attached
@@ -62,7 +64,10 @@ class SummaryDialog(QtWidgets.QDialog):
         self.kinds.setWordWrap(True)
         self.kinds.setVisible(bool(self.kinds.text()))
         self.noise = QtWidgets.QLabel(describe_noise(result.noise))
-        for label in (self.headline, self.kinds, self.noise):
+        self.folder = QtWidgets.QLabel(f"The cleaned frames are in {folder}, from where glue reads them.")
+        self.folder.setWordWrap(True)
+        self.folder.setVisible(bool(folder))
+        for label in (self.headline, self.kinds, self.noise, self.folder):
             label.setTextInteractionFlags(QtCore.Qt.TextSelectableByMouse)
             layout.addWidget(label)
         self.table = _table(result.summary, result.settings.kinds)

@@ -1,18 +1,27 @@
 """The cleaning in a thread of its own, with progress and cancel."""
 
+import ctypes
 import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic
 
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore
 
-__all__ = ["COMPILING", "CleanWorker"]
+from .output import MEMORY
+
+__all__ = ["COMPILING", "CleanWorker", "return_memory"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
 COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
+COMPARED_FILES = 50  # the same where the rest reads and writes files
+# how fast it goes is told by what was done in so many seconds: at least, and at most
+_FEWEST, _MOST = 5, 60
 
 
 class CleanWorker(Worker):
-    """Clean a `CleanJob`; touches its arrays only, never a glue object.
+    """Clean a `CleanJob`, into files where an `Output` is given; touches its arrays only, never a glue object.
 
     Emits `progress` (0 ... 1000, what is done) as work goes on, then ``result((CleanResult, warning))`` with the
     warning of an unregistered set ('' = none), or ``error(exc_info)``; after `cancel` the
@@ -21,22 +30,25 @@ class CleanWorker(Worker):
 
     progress = QtCore.Signal(int, str)
 
-    def __init__(self, job):
-        super().__init__(self._clean, job)
+    def __init__(self, job, output=None):
+        super().__init__(self._clean, job, output)
         self._cancelled = threading.Event()
 
     def cancel(self):
         """Ask the cleaning to stop; it does at the end of the piece it is working on."""
         self._cancelled.set()
 
-    def _clean(self, job):
+    def _clean(self, job, output):
         # the loops are compiled when they are imported; here no window waits for that
         from glue_cleanset.core.clean import clean_image_set, must_compile
         from glue_cleanset.io.registration import registration_warning
 
+        compared = COMPARED if output is None else COMPARED_FILES
         warning = registration_warning(
-            job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
+            job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, compared)
         )
+        if output is not None:
+            return self._clean_to_files(job, output), warning
         text = COMPILING if must_compile() else "Cleaning…"
         masks = {"mask": job.mask, "protect": job.protect, "reject": job.reject}
         result = clean_image_set(
@@ -48,6 +60,40 @@ class CleanWorker(Worker):
             **{name: mask for name, mask in masks.items() if mask is not None},
         )
         return result, warning
+
+    def _clean_to_files(self, job, output):
+        from glue_cleanset.core.clean import must_compile
+        from glue_cleanset.io.stream import clean_to_files, unfinished_run
+
+        image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
+        compiles, left = must_compile(), _TimeLeft()
+        step, shown = "", None
+
+        def tell(text):
+            nonlocal step
+            step = COMPILING if compiles and text.startswith("comparing") else f"{text[0].upper()}{text[1:]}"
+
+        def report(done, total):
+            nonlocal shown
+            permille = COMPARED_FILES + int((1000 - COMPARED_FILES) * done / total)
+            text = f"{step}{left(done / total)}"
+            if (permille, text) != shown:
+                shown = permille, text
+                self.progress.emit(permille, text)
+            return not self._cancelled.is_set()
+
+        given = {"gain": job.gain, "readnoise": job.readnoise, "protect": job.protect, "reject": job.reject}
+        return clean_to_files(
+            image_set,
+            output.folder,
+            job.settings,
+            overwrite=output.overwrite,
+            resume=output.resume(unfinished_run(image_set, output.folder, job.settings, **given)),
+            memory=MEMORY,
+            progress=report,
+            tell=tell,
+            **given,
+        )
 
     def _reporter(self, text, first, last):
         shown = None
@@ -61,3 +107,37 @@ class CleanWorker(Worker):
             return not self._cancelled.is_set()
 
         return report
+
+
+class _TimeLeft:
+    """Tells in words how long the rest will take: from the last minute, which forgets what a run that goes on has
+    found done."""
+
+    def __init__(self):
+        self._seen = deque()
+
+    def __call__(self, share):
+        now = monotonic()
+        self._seen.append((now, share))
+        while now - self._seen[0][0] > _MOST:
+            self._seen.popleft()
+        began, first = self._seen[0]
+        if now - began < _FEWEST or share <= first:
+            return ""
+        return f", {_describe_time((1 - share) * (now - began) / (share - first))} left"
+
+
+def _describe_time(seconds):
+    if seconds < 10:
+        return "some seconds"
+    if seconds < 55:
+        return f"{10 * round(seconds / 10)} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def return_memory():
+    """Give back to the system what the C library keeps of the memory that a cleaning has freed; glibc only."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

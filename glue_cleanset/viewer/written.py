@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from ..io.products import Products
@@ -9,7 +10,7 @@ from .ondemand import EventLabels
 from .sparse import SparseCategoricalComponent, SparseComponent
 from .tables import table_columns
 
-__all__ = ["MAP_IMAGES", "Written", "WrittenComponent", "WrittenWords", "opened", "written_columns"]
+__all__ = ["MAP_IMAGES", "Written", "WrittenComponent", "WrittenWords", "opened", "written_columns", "written_folders"]
 
 # label of an image of the rejection map -> its extension in the file
 MAP_IMAGES = {
@@ -65,12 +66,12 @@ class WrittenComponent(SparseComponent):
 
     def __init__(self, data, units, written):
         super().__init__(data, units=units)
-        self._written, self._read = written, self._data
+        self.written, self._read = written, self._data
 
     def __gluestate__(self, context):
         if self._data is not self._read:
             return super().__gluestate__(context)
-        return {"written": self._written.record(context), "units": self.units}
+        return {"written": self.written.record(context), "units": self.units}
 
     @classmethod
     def __setgluestate__(cls, record, context):
@@ -85,12 +86,12 @@ class WrittenWords(SparseCategoricalComponent):
 
     def __init__(self, words, categories, units, written, jitter=None):
         super().__init__(words, categories=categories, jitter=jitter, units=units)
-        self._written, self._read = written, self._data
+        self.written, self._read = written, self._data
 
     def __gluestate__(self, context):
         if self._data is not self._read:
             return super().__gluestate__(context)
-        return {"written": self._written.record(context), "units": self.units, "jitter": self.jitter_method}
+        return {"written": self.written.record(context), "units": self.units, "jitter": self.jitter_method}
 
     @classmethod
     def __setgluestate__(cls, record, context):
@@ -124,6 +125,13 @@ def written_columns(columns, products, part):
         else:
             made[label] = WrittenComponent(component.data, component.units, written)
     return made
+
+
+def written_folders(collection):
+    """The folders that parts of the data in a session are read from, now or when it is opened again: set of Path."""
+    components = [data.get_component(cid) for data in collection for cid in data.main_components]
+    found = [getattr(component, "written", None) for component in components]
+    return {Path(os.path.realpath(written.folder)) for written in found if written is not None}
 
 
 class _Opened:

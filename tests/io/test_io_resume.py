@@ -264,7 +264,8 @@ def test_only_what_is_missing_is_done_again(files, tmp_path, monkeypatch):
     assert len(result.events)
 
 
-def test_less_memory_is_no_obstacle(files, tmp_path):
+def test_less_memory_is_no_obstacle(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("glue_cleanset.io.costs._PIECES", 0.1)
     with pytest.raises(CleanCancelled):
         clean(files, tmp_path / "out", memory=1, progress=stop_at(0.6))
     record = json.loads((tmp_path / "out" / RUN_FOLDER / "run.json").read_text())
@@ -442,7 +443,7 @@ def test_what_an_unfinished_run_takes_counts_as_free(files, tmp_path):
         assert bytes_of(disk / "out") == files[1]
 
 
-STEPS = ("reading", "comparing", "writing 4", "writing tables")
+STEPS = ("reading", "comparing", "writing frame", "writing tables")
 
 
 @pytest.mark.parametrize("left", [0, 1, 5, 9, 13])
@@ -452,7 +453,7 @@ def test_a_disk_that_fills_up(files, tmp_path, step, left):
     with mounted(tmp_path / "disk", "size=600k") as disk:
 
         def fill(text):
-            if text.startswith(step):
+            if text.startswith(step) and not (disk / "other").exists():
                 with open(disk / "other", "wb", buffering=0) as file:
                     free = os.statvfs(disk).f_bavail - left
                     file.write(b"x" * (free * os.statvfs(disk).f_frsize))

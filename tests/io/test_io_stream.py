@@ -1,7 +1,7 @@
 """Cleaning from files to files gives what cleaning in memory gives, byte for byte, in whatever pieces it is done."""
 
 import gzip
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -282,9 +282,7 @@ def test_the_size_of_the_blocks_does_not_matter(files, rows):
     real = stream.expected_costs
 
     def costs(*arguments):
-        costs = real(*arguments)
-        costs.block_rows = rows
-        return costs
+        return replace(real(*arguments), block_rows=rows)
 
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as context:
         context.setattr(stream, "expected_costs", costs)
@@ -292,10 +290,11 @@ def test_the_size_of_the_blocks_does_not_matter(files, rows):
         assert bytes_of(Path(folder) / "out") == expected
 
 
-def test_memory_gives_the_size_of_the_blocks(files):
+def test_memory_gives_the_size_of_the_blocks(files, monkeypatch):
+    monkeypatch.setattr("glue_cleanset.io.costs.cores", lambda: 2)
     image_set = read_image_set(files[0], on_demand=True)
-    sizes = [stream.expected_costs(image_set, ".", memory).block_rows for memory in (TINY, 5e-4, 10)]
-    assert sizes[0] < sizes[1] < sizes[2] == 96
+    sizes = [stream.expected_costs(image_set, ".", memory).block_rows for memory in (TINY, 2e-4, 10)]
+    assert sizes[0] < sizes[1] < sizes[2] == 96 / 2 / 3  # each core has its share
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_what_differs_is_named(masked, tmp_path):
     assert unfinished_run(ignoring, out, CleanSettings(grow=1), readnoise=3.0, protect=~corner) == [
         "gain",
         "readnoise",
-        "settings",
+        "setting grow=0",
         "protected or rejected region",
     ]
     with pytest.raises(ValueError, match="another mask"):

@@ -242,8 +242,8 @@ def test_a_stopped_cleaning_with_other_settings(application, dialog, night, fram
     stop(dialog, "comparing")
     dialog.state.high_bright = 9.0
     assert dialog.message.text() == (
-        f"{night / 'cleaned'} holds a cleaning that was stopped, one with another settings. Choose another folder, or "
-        f"tick '{REPLACE}' to begin anew."
+        f"{night / 'cleaned'} holds a cleaning that was stopped, one with another setting high=4.5. Choose another "
+        f"folder, or tick '{REPLACE}' to begin anew."
     )
     assert not dialog.button_run.isEnabled()
     dialog.state.high_bright = CleanSettings().high_pair[0]

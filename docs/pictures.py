@@ -41,6 +41,24 @@ def main(directory=None, docs=DOCS):
         again.start(size=SIZE, block=False, maximized=False)
         take(again, Path(docs) / "reopened.png")
         again.close()
+        leave_in_files(directory or Path(folder) / "asteroid_field", Path(docs))
+
+
+def leave_in_files(directory, docs):
+    """The dialog on a set that is taken for one larger than memory."""
+    from glue.core.data_factories import load_data
+    from glue_qt.app import GlueApplication
+
+    from glue_cleanset.viewer import factories
+
+    factories.LARGEST_IN_MEMORY = 0
+    application = GlueApplication(load_data(str(directory)))
+    application.start(size=SIZE, block=False, maximized=False)
+    dialog = open_dialog(application)
+    dialog.state.folder = "/data/night1/cleaned"
+    take(dialog, docs / "files.png")
+    dialog.close()
+    application.close()
 
 
 def take(widget, path, left=0, height=None):

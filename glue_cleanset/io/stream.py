@@ -436,7 +436,8 @@ class _Run(Work):
     def judged(self):
         """What was found of the set, where the run got that far; else None."""
         path = self.folder / _JUDGED
-        if not path.exists():
+        # (a pickle of somebody else may be anything)
+        if not path.exists() or (hasattr(os, "getuid") and path.stat().st_uid != os.getuid()):
             return None
         with open(path, "rb") as file:
             return pickle.load(file)

@@ -1,6 +1,8 @@
 """The cleaning in a thread of its own, with progress and cancel."""
 
 import ctypes
+import subprocess
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -14,6 +16,7 @@ from .output import MEMORY
 __all__ = ["COMPILING", "CleanWorker", "return_memory"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
+_COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
 COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
 COMPARED_FILES = 50  # the same where the rest reads and writes files
 # how fast it goes is told by what was done in so many seconds: at least, and at most
@@ -66,12 +69,14 @@ class CleanWorker(Worker):
         from glue_cleanset.io.stream import clean_to_files, unfinished_run
 
         image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
-        compiles, left = must_compile(), _TimeLeft()
+        if must_compile():
+            self._compile()
+        left = _TimeLeft()
         step, shown = "", None
 
         def tell(text):
             nonlocal step
-            step = COMPILING if compiles and text.startswith("comparing") else f"{text[0].upper()}{text[1:]}"
+            step = f"{text[0].upper()}{text[1:]}"
 
         def report(done, total):
             nonlocal shown
@@ -94,6 +99,15 @@ class CleanWorker(Worker):
             tell=tell,
             **given,
         )
+
+    def _compile(self):
+        """Compile the loops in a process of its own: the memory that takes is not glue's."""
+        self.progress.emit(COMPARED_FILES, COMPILING)
+        # (where Python cannot be started like that they are compiled here, later)
+        with suppress(OSError), subprocess.Popen([sys.executable, "-c", _COMPILE]) as process:
+            while process.poll() is None:
+                if self._cancelled.wait(0.1):
+                    process.kill()
 
     def _reporter(self, text, first, last):
         shown = None

@@ -52,8 +52,9 @@ def leave_in_files(directory, docs):
     from glue_cleanset.viewer import factories
 
     factories.LARGEST_IN_MEMORY = 0
-    application = GlueApplication(load_data(str(directory)))
+    application = GlueApplication()
     application.start(size=SIZE, block=False, maximized=False)
+    application.add_datasets([load_data(str(directory))])
     dialog = open_dialog(application)
     dialog.state.folder = "/data/night1/cleaned"
     take(dialog, docs / "files.png")

@@ -67,7 +67,7 @@ def test_every_import_is_a_declared_dependency():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = config["options.extras_require"]
-    groups = config["options"]["install_requires"], extras["pyqt6"], extras["align"]
+    groups = config["options"]["install_requires"], extras["pyqt6"], extras["align"], extras["cluster"]
     lines = [line for group in groups for line in group.splitlines()]
     declared = {line.split(">=")[0].lower() for line in lines if line and not line.startswith("#")}
     package_of = {"glue": "glue-core", "glue_qt": "glue-qt", "skimage": "scikit-image"}

@@ -21,7 +21,18 @@ __all__ = ["make_files", "measure_streaming"]
 LIMIT = 1e9  # bytes
 SIMULATED = 20  # frames with hits of their own; more have those of others at another place
 _GROUPS = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-_CLEAN = "import sys; from glue_cleanset.cli import main; sys.exit(main(sys.argv[1:]))"
+# (what a process is told of its children counts their parent's memory too)
+_CLEAN = """
+import sys
+from glue_cleanset.cli import main
+done = main(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    try:
+        file.write(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+    except OSError:
+        file.write("nan")
+sys.exit(done)
+"""
 
 
 def measure_streaming(frames=(20, 50, 100, 200), size=2048, seed=0, folder=None):
@@ -124,26 +135,23 @@ def _as_cleaned(hdus, path):
 def _clean(files, place, group):
     """(seconds, bytes resident at most) of a process that cleans."""
     out = place / "cleaned"
-    listed = place / "frames.txt"
+    listed, resident = place / "frames.txt", place / "resident.txt"
     listed.write_text("\n".join(map(str, files)))
 
     def join():
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
     start = perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CLEAN, "clean", str(listed), "-o", str(out)],
+    subprocess.run(
+        [sys.executable, "-c", _CLEAN, str(resident), "clean", str(listed), "-o", str(out)],
         preexec_fn=join if group is not None else None,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        check=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
     took = perf_counter() - start
-    if process.returncode:
-        raise RuntimeError(f"cleaning {len(files)} frames ended with {process.returncode}")
     shutil.rmtree(out)
-    return took, 1024 * usage.ru_maxrss
+    return took, 1024 * float(resident.read_text())
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from scipy import ndimage
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.regions import central_part, viewed_part
 
-from .worker import COMPILING
+from .worker import COMPILING, compile_apart
 
 __all__ = ["PreviewPanel", "PreviewWorker", "ThresholdSlider"]
 
@@ -63,7 +63,10 @@ class PreviewWorker(Worker):
 
         job, part = self.job, self.part
         if self.learned is None:
-            self.note.emit(COMPILING if must_compile() else "Measuring levels and noise of the whole set…")
+            compiles = must_compile()
+            self.note.emit(COMPILING if compiles else "Measuring levels and noise of the whole set…")
+            if compiles and job.image_set.on_demand:
+                compile_apart(self._cancelled)
             image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
             model = learn_model(
                 image_set, job.settings, job.gain, job.readnoise, lambda done, total: not self._cancelled.is_set()

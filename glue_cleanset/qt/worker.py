@@ -13,7 +13,7 @@ from qtpy import QtCore
 
 from .output import MEMORY
 
-__all__ = ["COMPILING", "CleanWorker", "return_memory"]
+__all__ = ["COMPILING", "CleanWorker", "compile_apart", "return_memory"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
 _COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
@@ -70,7 +70,8 @@ class CleanWorker(Worker):
 
         image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
         if must_compile():
-            self._compile()
+            self.progress.emit(COMPARED_FILES, COMPILING)
+            compile_apart(self._cancelled)
         left = _TimeLeft()
         step, shown = "", None
 
@@ -99,15 +100,6 @@ class CleanWorker(Worker):
             tell=tell,
             **given,
         )
-
-    def _compile(self):
-        """Compile the loops in a process of its own: the memory that takes is not glue's."""
-        self.progress.emit(COMPARED_FILES, COMPILING)
-        # (where Python cannot be started like that they are compiled here, later)
-        with suppress(OSError), subprocess.Popen([sys.executable, "-c", _COMPILE]) as process:
-            while process.poll() is None:
-                if self._cancelled.wait(0.1):
-                    process.kill()
 
     def _reporter(self, text, first, last):
         shown = None
@@ -149,6 +141,15 @@ def _describe_time(seconds):
     if seconds < 5400:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def compile_apart(cancelled):
+    """Compile the loops in a process of its own, until the event `cancelled`: the memory that takes is not glue's."""
+    # (where Python cannot be started like that they are compiled here, later)
+    with suppress(OSError), subprocess.Popen([sys.executable, "-c", _COMPILE]) as process:
+        while process.poll() is None:
+            if cancelled.wait(0.1):
+                process.kill()
 
 
 def return_memory():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["ComputedFrames", "FramesOnDemand", "either"]
+__all__ = ["ComputedFrames", "FramesOnDemand", "MappedFrames", "either"]
 
 
 class FramesOnDemand:
@@ -140,6 +140,35 @@ class ComputedFrames(FramesOnDemand):
 
     def _computed(self, part):
         return np.asarray(part.compute(scheduler=self._scheduler))
+
+
+class MappedFrames(FramesOnDemand):
+    """What a function makes of the values of other frames, one by one.
+
+    Parameters
+    ----------
+    frames : FramesOnDemand
+    function : callable
+        Gives an array of the shape of its argument.
+    dtype : dtype
+        Of what it gives.
+    """
+
+    def __init__(self, frames, function, dtype):
+        super().__init__(frames.shape, dtype)
+        self._frames, self._function = frames, function
+
+    def frame(self, i):
+        """Frame `i`, whole."""
+        return self._function(self._frames.frame(i))
+
+    def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
+        return self._function(self._frames.rows(i, first, last))
+
+    def part(self, i, y, x):
+        """Frame `i` at ``[y, x]``."""
+        return self._function(self._frames.part(i, y, x))
 
 
 class _Either(FramesOnDemand):

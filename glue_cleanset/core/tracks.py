@@ -497,7 +497,7 @@ def _judge_again(detector, outliers, objects, index):
     for (rows, columns), around in _parts(index, shape):
         box = detector.rows.image_set.part(rows, columns)
         own = np.zeros(box.shape, bool)
-        inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+        inside = _in_box(y, x, rows, columns)
         own[frame[inside], y[inside] - rows.start, x[inside] - columns.start] = True
         again = Detector(box.hide(own), detector.model, detector.settings, (rows.start, columns.start))
         rejected = again.find().flags()
@@ -516,10 +516,14 @@ def _judge_again(detector, outliers, objects, index):
     return flags, (hits[order], light[order])
 
 
+def _in_box(y, x, rows, columns):
+    return (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+
+
 def _inside(index, rows, columns, around, shape):
     """Which of some pixels lie where `around` is true, the image of a box."""
     _, y, x = np.unravel_index(index, shape)
-    inside = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+    inside = _in_box(y, x, rows, columns)
     inside[inside] = around[y[inside] - rows.start, x[inside] - columns.start]
     return inside
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from astropy.io import ascii, fits
 from astropy.table import Column, Table
 
-from ..core.ondemand import FramesOnDemand
+from ..core.ondemand import MappedFrames
 from .frames import FitsFrames, find_image
 
 __all__ = ["Products", "write_event_pixels"]
@@ -72,7 +72,8 @@ class Products:
     def rejected(self):
         """Which pixels were rejected, (N, ny, nx) bool, read on demand."""
         path = self._path("_crmask", 0)
-        return _Rejected(FitsFrames(self._images("_crmask")), fits.getval(path, "CRREJBIT"))
+        has_bit = partial(_has_bit, fits.getval(path, "CRREJBIT"))
+        return MappedFrames(FitsFrames(self._images("_crmask")), has_bit, bool)
 
     def image(self, name):
         """An image of the rejection map by the name of its extension, (ny, nx); None where there is no such."""
@@ -185,16 +186,8 @@ def _read_events(path):
     return whole
 
 
-class _Rejected(FramesOnDemand):
-    def __init__(self, flags, bit):
-        super().__init__(flags.shape, bool)
-        self._flags, self._bit = flags, bit
-
-    def frame(self, i):
-        return self.rows(i, 0, self.shape[1])
-
-    def rows(self, i, first, last):
-        return (self._flags.rows(i, first, last) & self._bit) != 0
+def _has_bit(bit, flags):
+    return (flags & bit) != 0
 
 
 def write_event_pixels(folder, result):

@@ -24,7 +24,7 @@ from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
 from ..core.imageset import per_frame
 from ..core.names import listed
-from ..core.ondemand import ComputedFrames, FramesOnDemand
+from ..core.ondemand import ComputedFrames, FramesOnDemand, MappedFrames
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work
@@ -470,7 +470,7 @@ class _Run(Work):
         source = image_set.with_frames(saved["frame"], saved.get("mask"))
         if isinstance(source.mask, FramesOnDemand):
             mask = saved.get("mask")
-            mask = mask if mask is None or mask.dtype == bool else _NotZero(mask)
+            mask = mask if mask is None or mask.dtype == bool else MappedFrames(mask, _not_zero, bool)
             object.__setattr__(source, "mask", mask)  # (its own reads the files again)
         return source
 
@@ -564,21 +564,8 @@ def _flags_to_copy(image_set):
     return mask
 
 
-class _NotZero(FramesOnDemand):
-    """Where flags are not zero."""
-
-    def __init__(self, flags):
-        super().__init__(flags.shape, bool)
-        self._flags = flags
-
-    def frame(self, i):
-        return self._flags.frame(i) != 0
-
-    def rows(self, i, first, last):
-        return self._flags.rows(i, first, last) != 0
-
-    def part(self, i, y, x):
-        return self._flags.part(i, y, x) != 0
+def _not_zero(flags):
+    return flags != 0
 
 
 class _Copy:

@@ -11,7 +11,7 @@ from glue.core.state import GlueSerializeError, GlueUnSerializer
 from glue.core.subset import ElementSubsetState, SliceSubsetState
 from glue.utils import compute_histogram
 
-from ..core.ondemand import FramesOnDemand
+from ..core.ondemand import FramesOnDemand, MappedFrames
 
 __all__ = ["EventLabels", "FramesComponent", "OnDemandCube", "frames_of", "let_read_on_demand"]
 
@@ -50,18 +50,9 @@ class EventLabels(FramesOnDemand):
         return labels
 
 
-class _Flags(FramesOnDemand):
-    """Bool frames as numbers, which glue shows."""
-
-    def __init__(self, frames):
-        super().__init__(frames.shape, np.uint8)
-        self._frames = frames
-
-    def frame(self, i):
-        return self._frames.frame(i).view(np.uint8)
-
-    def rows(self, i, first, last):
-        return self._frames.rows(i, first, last).view(np.uint8)
+def _as_numbers(flags):
+    """Bool as numbers, which glue shows."""
+    return flags.view(np.uint8)
 
 
 class _Selected(FramesOnDemand):
@@ -93,7 +84,8 @@ class FramesComponent(Component):
     """
 
     def __init__(self, frames, units=None, image_set=None, written=None):
-        super().__init__(_Flags(frames) if frames.dtype == bool else frames, units=units)
+        frames = MappedFrames(frames, _as_numbers, np.uint8) if frames.dtype == bool else frames
+        super().__init__(frames, units=units)
         self.image_set, self.written = image_set, written
         self._shown, self._lock = OrderedDict(), Lock()
 

@@ -23,6 +23,7 @@ from .pattern import Pattern, hot_pixel_map
 from .repair import copied_dtype, copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 from .simulate import simulate_set
+from .threads import return_memory
 
 __all__ = [
     "BAD_MISMATCH",
@@ -218,6 +219,7 @@ def clean_image_set(
         judged = judge_image_set(source, settings, protect=protect, reject=reject, progress=progress)
         cleaned = copy.result()
     cleaned.reshape(-1)[judged.index] = judged.values
+    return_memory()  # before the flags take as much
     return replace(judged.result, cleaned=cleaned, rejected=judged.flags())
 
 

@@ -9,6 +9,7 @@ from glue_qt.utils import set_cursor_cm
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.core.settings import KINDS
+from glue_cleanset.core.threads import return_memory
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 from glue_cleanset.viewer.overrule import note_overrules
 
@@ -17,7 +18,7 @@ from .output import REPLACE, in_words_of_dialog
 from .preview import PreviewPanel, ThresholdSlider
 from .state import CleanState
 from .summary import SummaryDialog
-from .worker import CleanWorker, return_memory
+from .worker import CleanWorker
 
 __all__ = ["CleanDialog"]
 

@@ -1,6 +1,5 @@
 """The cleaning in a thread of its own, with progress and cancel."""
 
-import ctypes
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from qtpy import QtCore
 
 from .output import MEMORY
 
-__all__ = ["COMPILING", "CleanWorker", "compile_apart", "return_memory"]
+__all__ = ["COMPILING", "CleanWorker", "compile_apart"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
 _COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
@@ -150,9 +149,3 @@ def compile_apart(cancelled):
         while process.poll() is None:
             if cancelled.wait(0.1):
                 process.kill()
-
-
-def return_memory():
-    """Give back to the system what the C library keeps of the memory that a cleaning has freed; glibc only."""
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from gzip import GzipFile
 from io import FileIO
@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image", "kept_open"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -139,6 +139,8 @@ class FitsFile:
     ----------
     image : StoredImage
         Any of the file.
+    stream : binary file, optional
+        Its bytes, unpacked, where it is open already; it is not closed.
 
     Raises
     ------
@@ -146,12 +148,12 @@ class FitsFile:
         Where the file is gone, or another one than it was.
     """
 
-    def __init__(self, image):
+    def __init__(self, image, stream=None):
         facts = os.stat(image.path)
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
-        self._path = image.path
-        self._streams, self._hdus = {}, None
+        self.path = image.path
+        self._streams, self._hdus = [] if stream is None else [stream], None
         self._closing = ExitStack()
 
     def __enter__(self):
@@ -191,14 +193,16 @@ class FitsFile:
         return _decode(image, stored)
 
     def _bytes(self, image, first, last):
-        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
-        turn = image.hdu if len(image.shape) > 2 else None
-        if turn not in self._streams:
-            self._streams[turn] = self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self._path))
-        stream = self._streams[turn]
         stored = np.empty((last - first, image.shape[-1]), image.stored)
         rest = memoryview(stored.reshape(-1).view(np.uint8))
-        stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
+        offset = image.offset + first * image.shape[-1] * image.stored.itemsize
+        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
+        before = [stream for stream in self._streams if stream.tell() <= offset]
+        if not before and len(self._streams) < 2:
+            before = [self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self.path))]
+            self._streams += before
+        stream = max(before or self._streams, key=lambda stream: stream.tell())
+        stream.seek(offset)
         while len(rest):
             count = stream.readinto(rest)
             if not count:
@@ -210,7 +214,7 @@ class FitsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
             if self._hdus is None:
-                opened = fits.open(self._path, mode="readonly", do_not_scale_image_data=True)
+                opened = fits.open(self.path, mode="readonly", do_not_scale_image_data=True)
                 self._hdus = self._closing.enter_context(opened)
             if first == last:
                 return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))
@@ -241,10 +245,26 @@ def _decode(image, stored):
 
 _lock = threading.Lock()
 _whole = {}  # StoredImage -> what FitsFile.read gives; those used last
+_kept = threading.local()  # .file: what `kept_open` keeps, or None
+
+
+@contextmanager
+def kept_open(image):
+    """Keep the file of an image open for what this thread reads on demand; a gzipped one is unpacked once then, as far
+    as images are asked for in the order in which they are stored."""
+    with FitsFile(image) as file:
+        _kept.file = file
+        try:
+            yield
+        finally:
+            _kept.file = None
 
 
 def _read(image, first, last):
     """Rows of an image, as `FitsFile.read`; not to be changed."""
+    kept = getattr(_kept, "file", None)
+    if kept is not None and kept.path == image.path:
+        return kept.read(image, first, last)
     if not image.compressed:
         with FitsFile(image) as file:
             return file.read(image, first, last)
@@ -267,9 +287,9 @@ class FitsFrames(FramesOnDemand):
 
     From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles (.fz)
     the tiles of these rows; the frame where a tile has all its rows. From one that is gzipped all of it, up to the end
-    of the frame, each time: going through a set in blocks of rows it is better to unpack such files before. The two
-    frames of compressed files that were used last are kept, whole, for all sets together. Several threads may read;
-    of compressed files one at a time.
+    of the frame, each time, where it is not `kept_open`: going through a set in blocks of rows it is better to unpack
+    such files before. The two frames of compressed files that were used last are kept, whole, for all sets together.
+    Several threads may read; of compressed files one at a time.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import InitVar, dataclass
 from pathlib import Path
 from zlib import error as ZlibError
@@ -146,6 +147,7 @@ class _Frame:
     image: StoredImage
     mask: StoredImage | None
     name: str = ""
+    proven: bool = False  # whether it is known that it is whole and shows something
 
     @property
     def shape(self):
@@ -177,8 +179,8 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_de
     on_demand : bool
         Load no pixel: `frames`, `mask` and `dq` are read from the files when and as far as they are needed (see
         `glue_cleanset.io.frames.FitsFrames` for what that costs), and the files must stay as they are. A few rows of
-        each frame are read to tell whether it can be used; all of it where these leave doubt, and all of a
-        compressed file: once (.fz) or twice (.gz).
+        each frame are read to tell whether it can be used; all of it where these leave doubt, and, once, all of a
+        compressed file.
 
     Returns
     -------
@@ -417,31 +419,58 @@ def _unique_names(frames):
 # --- which images of a file ------------------------------------------------------------------------------------------
 
 
-def _open(path):
-    """The file's HDUs, read-only, integers as they are stored."""
+def _open(path, stream=None):
+    """The file's HDUs, read-only, integers as they are stored; `stream` gives its bytes where it is open already."""
     try:
         with warnings.catch_warnings():
             # truncation is an error of ours; cards that break the standard are none of our business
             warnings.simplefilter("ignore", AstropyWarning)
-            hdus = fits.open(path, mode="readonly", do_not_scale_image_data=True)
-            try:
-                _check_last_header(path, hdus)
-            except BaseException:
-                hdus.close()
-                raise
+            return fits.open(stream or path, mode="readonly", do_not_scale_image_data=True)
     except _UNREADABLE as error:
-        raise OSError(f"{path} cannot be read as FITS, it is truncated or damaged: {error}") from None
-    return hdus
+        raise _damaged(path, error) from None
 
 
-def _check_last_header(path, hdus):
-    """Read all headers; raise where the last one is cut off, which astropy passes over."""
-    info = hdus[len(hdus) - 1].fileinfo()
-    info["file"].seek(info["datLoc"] + info["datSpan"])
-    if info["file"].read(8) == b"XTENSION":
-        raise OSError(f"the header of extension {len(hdus)} is cut off")
-    while info["file"].compression == "gzip" and info["file"].read(1 << 20):
-        pass  # the check sum, which tells of damage, is at the end
+def _damaged(path, error):
+    text = str(error)
+    return OSError(text if str(path) in text else f"{path} cannot be read as FITS, it is truncated or damaged: {text}")
+
+
+def _go_through(path, hdus, stream):
+    """Read all headers; raise where the last one is cut off, which astropy passes over.
+
+    A gzipped file, of which `stream` gives the bytes, is read to its end, and of its images some rows are given, so
+    that it need not be unpacked once more to look at them: {(HDU, plane): (values, which of them are BLANK)}.
+    """
+    rows = {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            for i, hdu in enumerate(hdus):  # astropy passes over the data when it is asked for the next header
+                if stream is not None and type(hdu) in (fits.PrimaryHDU, fits.ImageHDU):
+                    rows.update(_some_rows(path, hdus, i, stream))
+            info = hdus[-1].fileinfo()
+            info["file"].seek(info["datLoc"] + info["datSpan"])
+            if info["file"].read(8) == b"XTENSION":
+                raise OSError(f"the header of extension {len(hdus)} is cut off")
+            while stream is not None and stream.read(1 << 20):
+                pass  # the check sum, which tells of damage, is at the end
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    return rows
+
+
+def _some_rows(path, hdus, i, stream):
+    """Some rows of each plane of an image, from the first to the last."""
+    rows, shape = {}, hdus[i].shape
+    if len(shape) < 2 or 0 in shape:
+        return rows
+    for plane in range(np.prod(shape[:-2], dtype=int)):
+        image = find_image(path, hdus, i, plane, str(path))
+        file, ny = FitsFile(image, stream), shape[-2]
+        parts = [file.read(image, y, y + 1) for y in range(ny // 8, ny, max(1, ny // 4))]
+        blank = [np.zeros((1, shape[-1]), bool) if blank is None else blank for _, blank in parts]
+        rows[i, plane] = np.concatenate([values for values, _ in parts]), np.concatenate(blank)
+    return rows
 
 
 def _find_all_frames(files, extension, bad):
@@ -449,13 +478,30 @@ def _find_all_frames(files, extension, bad):
     frames, alone = [], len(files) + len(bad) == 1
     for path in files:
         try:
-            with _open(path) as hdus:
-                frames += _find_frames(path, hdus, extension, alone)
+            with gzip.GzipFile(path) if _is_gzipped(path) else nullcontext() as stream, _open(path, stream) as hdus:
+                rows = _go_through(path, hdus, stream)
+                found = _find_frames(path, hdus, extension, alone)
+            for frame in found:
+                frame.proven = _prove(frame, rows)
+            frames += found
         except _AmbiguousError:
             raise
         except _UNREADABLE as error:
             bad.append(_about(path, error))
     return frames
+
+
+def _prove(frame, rows):
+    """Whether some rows of the images of a file show that a frame can be used; where not nothing is known."""
+    image, mask = frame.image, frame.mask
+    try:
+        _check_mask(frame)
+        values, bad = rows[image.hdu, image.plane]
+        if mask is not None:
+            bad = bad | (rows[mask.hdu, mask.plane][0] != 0)
+    except _UNREADABLE:  # (a KeyError too: compressed by tiles)
+        return False
+    return not content_fault(values[None], bad[None], 0)
 
 
 class _AmbiguousError(ValueError):
@@ -648,7 +694,9 @@ class _Checked:
 
     def add(self, frame, file):
         """Take a frame; raises where it cannot be used."""
-        if frame.image.compressed or (frame.mask is not None and frame.mask.compressed):
+        if frame.proven:
+            pass
+        elif frame.image.compressed or (frame.mask is not None and frame.mask.compressed):
             _read_one(frame, file)  # only reading all of it shows that it is whole
         else:
             _judge_content(frame, *_on_demand([frame])[:2], 0)

@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image", "kept_open"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image", "kept_open", "some_rows"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -239,6 +239,38 @@ def _decode(image, stored):
         stored ^= np.iinfo(stored.dtype).min if stored.dtype.kind == "i" else 128
         stored = stored.view(image.dtype)
     return stored, blank
+
+
+def some_rows(path, hdus, i, stream):
+    """Some rows of an image, of each plane where it is a cube, from the first to the last.
+
+    Parameters
+    ----------
+    path, hdus, i
+        As for `find_image`; the HDU is not compressed by tiles.
+    stream : binary file
+        The bytes of the file, unpacked. It is read forwards only, where it is not beyond the image yet.
+
+    Returns
+    -------
+    dict
+        {(i, plane): (values, which of them are BLANK)}; empty where the HDU is no image.
+
+    Raises
+    ------
+    OSError
+        Where the file is damaged.
+    """
+    rows, shape = {}, hdus[i].shape
+    if len(shape) < 2 or 0 in shape:
+        return rows
+    for plane in range(np.prod(shape[:-2], dtype=int)):
+        image = find_image(path, hdus, i, plane, str(path))
+        file, ny = FitsFile(image, stream), shape[-2]
+        parts = [file.read(image, y, y + 1) for y in range(ny // 8, ny, max(1, ny // 4))]
+        blank = [np.zeros((1, shape[-1]), bool) if blank is None else blank for _, blank in parts]
+        rows[i, plane] = np.concatenate([values for values, _ in parts]), np.concatenate(blank)
+    return rows
 
 
 # --- on demand -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet, content_fault
 from ..core.names import distinct, listed
-from .frames import FitsFile, FitsFrames, FitsMasks, StoredImage, blank_dtype, find_image
+from .frames import FitsFile, FitsFrames, FitsMasks, StoredImage, blank_dtype, find_image, some_rows
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
@@ -438,8 +438,8 @@ def _damaged(path, error):
 def _go_through(path, hdus, stream):
     """Read all headers; raise where the last one is cut off, which astropy passes over.
 
-    A gzipped file, of which `stream` gives the bytes, is read to its end, and of its images some rows are given, so
-    that it need not be unpacked once more to look at them: {(HDU, plane): (values, which of them are BLANK)}.
+    A gzipped file, of which `stream` gives the bytes, is read to its end. Of its images `some_rows` are given then, so
+    that it need not be unpacked once more to look at them.
     """
     rows = {}
     try:
@@ -447,7 +447,7 @@ def _go_through(path, hdus, stream):
             warnings.simplefilter("ignore", AstropyWarning)
             for i, hdu in enumerate(hdus):  # astropy passes over the data when it is asked for the next header
                 if stream is not None and type(hdu) in (fits.PrimaryHDU, fits.ImageHDU):
-                    rows.update(_some_rows(path, hdus, i, stream))
+                    rows.update(some_rows(path, hdus, i, stream))
             info = hdus[-1].fileinfo()
             info["file"].seek(info["datLoc"] + info["datSpan"])
             if info["file"].read(8) == b"XTENSION":
@@ -456,20 +456,6 @@ def _go_through(path, hdus, stream):
                 pass  # the check sum, which tells of damage, is at the end
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
-    return rows
-
-
-def _some_rows(path, hdus, i, stream):
-    """Some rows of each plane of an image, from the first to the last."""
-    rows, shape = {}, hdus[i].shape
-    if len(shape) < 2 or 0 in shape:
-        return rows
-    for plane in range(np.prod(shape[:-2], dtype=int)):
-        image = find_image(path, hdus, i, plane, str(path))
-        file, ny = FitsFile(image, stream), shape[-2]
-        parts = [file.read(image, y, y + 1) for y in range(ny // 8, ny, max(1, ny // 4))]
-        blank = [np.zeros((1, shape[-1]), bool) if blank is None else blank for _, blank in parts]
-        rows[i, plane] = np.concatenate([values for values, _ in parts]), np.concatenate(blank)
     return rows
 
 

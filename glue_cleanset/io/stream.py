@@ -575,11 +575,18 @@ def _not_zero(flags):
     return flags != 0
 
 
+def _stored(frames, i):
+    """Where frame `i` is stored, a StoredImage; None where it is not in a file of its own kind."""
+    images = getattr(frames, "images", None)
+    return None if images is None else images[i]
+
+
 def _read_together(frames):
     """The numbers of the frames, in tuples: those of one gzipped file, or one."""
     together = defaultdict(list)
-    for i, image in enumerate(getattr(frames, "images", [None] * len(frames))):
-        together[image.path if image is not None and image.gzipped else i].append(i)
+    for i in range(len(frames)):
+        image = _stored(frames, i)
+        together[image.path if image and image.gzipped else i].append(i)
     return [tuple(numbers) for numbers in together.values()]
 
 
@@ -590,23 +597,16 @@ class _Copy:
         self.parts, self.dtype, self.folder = parts, dtype, folder
 
     def __call__(self, *numbers):
-        items = sorted(((name, i) for i in numbers for name in self.parts), key=lambda item: self._offset(*item))
-        image = self._image("frame", numbers[0])
-        with kept_open(image) if image is not None and image.gzipped else nullcontext():
-            for name, i in items:
-                path, frames = _copied(self.folder, name, i), self.parts[name]
+        items = [(name, frames, i, _stored(frames, i)) for i in numbers for name, frames in self.parts.items()]
+        image = items[0][-1]
+        with kept_open(image) if image and image.gzipped else nullcontext():
+            # in the order in which they are stored
+            for name, frames, i, _ in sorted(items, key=lambda item: (item[-1] and item[-1].offset) or 0):
+                path = _copied(self.folder, name, i)
                 if not path.exists():
                     values = frames.frame(i) if isinstance(frames, FramesOnDemand) else frames[i]
                     values = np.asarray(values, self.dtype if name == "frame" else frames.dtype)
                     _save(path, lambda file, values=values: _save_array(file, values))
-
-    def _image(self, name, i):
-        images = getattr(self.parts.get(name), "images", None)
-        return None if images is None else images[i]
-
-    def _offset(self, name, i):
-        image = self._image(name, i)
-        return 0 if image is None else image.offset or 0
 
 
 def _copied(folder, name, i):

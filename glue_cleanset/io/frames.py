@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image", "kept_open", "some_rows"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "PassedFile", "StoredImage", "blank_dtype", "find_image", "kept_open"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -139,8 +139,6 @@ class FitsFile:
     ----------
     image : StoredImage
         Any of the file.
-    stream : binary file, optional
-        Its bytes, unpacked, where it is open already; it is not closed.
 
     Raises
     ------
@@ -148,12 +146,12 @@ class FitsFile:
         Where the file is gone, or another one than it was.
     """
 
-    def __init__(self, image, stream=None):
+    def __init__(self, image):
         facts = os.stat(image.path)
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
         self.path = image.path
-        self._streams, self._hdus = [] if stream is None else [stream], None
+        self._streams, self._hdus = [], None
         self._closing = ExitStack()
 
     def __enter__(self):
@@ -241,36 +239,69 @@ def _decode(image, stored):
     return stored, blank
 
 
-def some_rows(path, hdus, i, stream):
-    """Some rows of an image, of each plane where it is a cube, from the first to the last.
+class PassedFile(GzipFile):
+    """A gzipped FITS file while astropy goes through it, from header to header; of what it passes some rows are kept,
+    so that the file need not be unpacked once more to look at its images.
 
     Parameters
     ----------
-    path, hdus, i
-        As for `find_image`; the HDU is not compressed by tiles.
-    stream : binary file
-        The bytes of the file, unpacked. It is read forwards only, where it is not beyond the image yet.
-
-    Returns
-    -------
-    dict
-        {(i, plane): (values, which of them are BLANK)}; empty where the HDU is no image.
-
-    Raises
-    ------
-    OSError
-        Where the file is damaged.
+    path : Path
     """
-    rows, shape = {}, hdus[i].shape
-    if len(shape) < 2 or 0 in shape:
-        return rows
-    for plane in range(np.prod(shape[:-2], dtype=int)):
-        image = find_image(path, hdus, i, plane, str(path))
-        file, ny = FitsFile(image, stream), shape[-2]
-        parts = [file.read(image, y, y + 1) for y in range(ny // 8, ny, max(1, ny // 4))]
-        blank = [np.zeros((1, shape[-1]), bool) if blank is None else blank for _, blank in parts]
-        rows[i, plane] = np.concatenate([values for values, _ in parts]), np.concatenate(blank)
-    return rows
+
+    def __init__(self, path):
+        super().__init__(path, "rb")
+        self._header, self._rows, self._end = b"", {}, 0
+
+    def read(self, size=-1):
+        """As of any file."""
+        content = super().read(size)
+        self._header += content
+        return content
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        """As of any file; the end is known when it was gone to."""
+        if whence == os.SEEK_SET:
+            if offset > self.tell():
+                self._look(offset)
+            self._header = b""
+        place = super().seek(offset, whence)
+        if whence == os.SEEK_END:
+            self._end = place
+        return place
+
+    def _look(self, end):
+        """Keep some rows of the image, or of the planes of a cube, that begins here."""
+        begin = self.tell()
+        try:
+            header = fits.Header.fromstring(self._header)
+            ny, row = int(header["NAXIS2"]), int(header["NAXIS1"]) * abs(int(header["BITPIX"])) // 8
+        except (KeyError, ValueError, TypeError, fits.VerifyError):  # no image
+            return
+        for plane in range(begin, end - ny * row + 1, ny * row) if ny * row > 0 else ():
+            rows = range(plane + ny // 8 * row, plane + ny * row, max(1, ny // 4) * row)
+            self._rows[plane] = b"".join(self._part(offset, row) for offset in rows)
+
+    def _part(self, offset, size):
+        super().seek(offset)
+        return super().read(size)
+
+    def some_rows(self, image):
+        """Some rows of an image, from its first to its last, as `FitsFile.read` gives rows.
+
+        Parameters
+        ----------
+        image : StoredImage
+            Of this file, which was read to its end.
+
+        Raises
+        ------
+        KeyError, ValueError
+            Where there are none, or the file ends before the image does.
+        """
+        if image.offset is None or image.offset + image.nbytes > self._end:
+            raise ValueError("no rows are known")
+        stored = np.frombuffer(self._rows[image.offset], image.stored).reshape(-1, image.shape[-1])
+        return _decode(image, stored.astype(stored.dtype.newbyteorder("=")))
 
 
 # --- on demand -------------------------------------------------------------------------------------------------------

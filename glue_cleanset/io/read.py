@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import os
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet, content_fault
 from ..core.names import distinct, listed
-from .frames import FitsFile, FitsFrames, FitsMasks, StoredImage, blank_dtype, find_image, some_rows
+from .frames import FitsFile, FitsFrames, FitsMasks, PassedFile, StoredImage, blank_dtype, find_image
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
@@ -148,6 +149,7 @@ class _Frame:
     mask: StoredImage | None
     name: str = ""
     proven: bool = False  # whether it is known that it is whole and shows something
+    wcs: list | tuple = ()  # of one, where it was read
 
     @property
     def shape(self):
@@ -238,7 +240,7 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_de
         shifts_source=moved_source,
         headers=tuple(f.header for f in frames),
         sources=sources,
-        wcs=read_wcs(sources[:1])[0],
+        wcs=(frames[0].wcs or read_wcs(sources[:1]))[0],
         unit=str(frames[0].header.get("BUNIT", "")).strip(),
         facts=table,
         dq=dq,
@@ -436,27 +438,18 @@ def _damaged(path, error):
 
 
 def _go_through(path, hdus, stream):
-    """Read all headers; raise where the last one is cut off, which astropy passes over.
-
-    A gzipped file, of which `stream` gives the bytes, is read to its end. Of its images `some_rows` are given then, so
-    that it need not be unpacked once more to look at them.
-    """
-    rows = {}
+    """Read all headers; raise where the last one is cut off, which astropy passes over."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
-            for i, hdu in enumerate(hdus):  # astropy passes over the data when it is asked for the next header
-                if stream is not None and type(hdu) in (fits.PrimaryHDU, fits.ImageHDU):
-                    rows.update(some_rows(path, hdus, i, stream))
-            info = hdus[-1].fileinfo()
+            info = hdus[len(hdus) - 1].fileinfo()
             info["file"].seek(info["datLoc"] + info["datSpan"])
             if info["file"].read(8) == b"XTENSION":
                 raise OSError(f"the header of extension {len(hdus)} is cut off")
-            while stream is not None and stream.read(1 << 20):
-                pass  # the check sum, which tells of damage, is at the end
+            if stream is not None:
+                stream.seek(0, os.SEEK_END)  # where the check sum is, which tells of damage
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
-    return rows
 
 
 def _find_all_frames(files, extension, bad):
@@ -464,11 +457,13 @@ def _find_all_frames(files, extension, bad):
     frames, alone = [], len(files) + len(bad) == 1
     for path in files:
         try:
-            with gzip.GzipFile(path) if _is_gzipped(path) else nullcontext() as stream, _open(path, stream) as hdus:
-                rows = _go_through(path, hdus, stream)
+            with PassedFile(path) if _is_gzipped(path) else nullcontext() as stream, _open(path, stream) as hdus:
+                _go_through(path, hdus, stream)
                 found = _find_frames(path, hdus, extension, alone)
+                if not frames:
+                    found[0].wcs = [_celestial(hdus, path, found[0].hdu)]
             for frame in found:
-                frame.proven = _prove(frame, rows)
+                frame.proven = stream is not None and _is_proven(frame, stream)
             frames += found
         except _AmbiguousError:
             raise
@@ -477,15 +472,15 @@ def _find_all_frames(files, extension, bad):
     return frames
 
 
-def _prove(frame, rows):
-    """Whether some rows of the images of a file show that a frame can be used; where not nothing is known."""
-    image, mask = frame.image, frame.mask
+def _is_proven(frame, stream):
+    """Whether some rows that were passed show that a frame can be used; where not nothing is known."""
     try:
         _check_mask(frame)
-        values, bad = rows[image.hdu, image.plane]
-        if mask is not None:
-            bad = bad | (rows[mask.hdu, mask.plane][0] != 0)
-    except _UNREADABLE:  # (a KeyError too: compressed by tiles)
+        values, bad = stream.some_rows(frame.image)
+        bad = np.zeros(values.shape, bool) if bad is None else bad
+        if frame.mask is not None:
+            bad = bad | (stream.some_rows(frame.mask)[0] != 0)
+    except _UNREADABLE:  # (also where there are none, as of what is compressed by tiles)
         return False
     return not content_fault(values[None], bad[None], 0)
 

@@ -576,7 +576,7 @@ def _not_zero(flags):
 
 
 def _stored(frames, i):
-    """Where frame `i` is stored, a StoredImage; None where it is not in a file of its own kind."""
+    """Where frame `i` is stored; None where it is in no FITS file."""
     images = getattr(frames, "images", None)
     return None if images is None else images[i]
 

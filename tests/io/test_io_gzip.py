@@ -122,8 +122,13 @@ def test_no_byte_is_read_more_than_twice(tmp_path, bytes_read, capsys, make):
 
 
 @pytest.mark.parametrize("make", [with_quality, cube_with_masks], ids=lambda make: make.__name__)
-@pytest.mark.parametrize("where", [0.3, 0.6, 0.995])
-@pytest.mark.parametrize("how", ["cut", "damaged", "check sum", "cut before it was packed"])
+@pytest.mark.parametrize(
+    ("how", "where"),
+    [
+        *(("cut", 0.25), ("cut", 0.75), ("damaged", 0.75), ("check sum", 1)),
+        *(("cut before it was packed", 0.25), ("cut before it was packed", 0.75), ("cut before it was packed", 0.995)),
+    ],
+)
 def test_damage_is_found_before_any_work(tmp_path, make, where, how):
     make(tmp_path)
     for path in sorted(tmp_path.iterdir()):
@@ -176,14 +181,10 @@ def test_frames_that_show_nothing_or_little(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(7, 1, 1), (30, 3, 5), (40, 10, 11), (3, 1, 4000), (4, 9, 1)])
-def test_planes_smaller_than_a_block(tmp_path, bytes_read, shape):
+def test_planes_smaller_than_a_block(tmp_path, shape):
     cube = np.random.default_rng(1).normal(100, 9, shape).astype("f4")
     fits.HDUList([fits.PrimaryHDU(cube), fits.ImageHDU(cube[::-1], name="OTHER")]).writeto(tmp_path / "cube.fits")
     pack(tmp_path)
-    if shape[1:] == (1, 1):  # a single pixel is no image that could be told from a constant one
-        cube = cube[:, 0, 0]
-        assert len(read_image_set(tmp_path, extension=0, on_demand=True)) == len(cube)
-        return
-    bytes_read.clear()
-    image_set = read_image_set(tmp_path, extension=0, on_demand=True)
-    np.testing.assert_array_equal(np.asarray(image_set.frames), cube)
+    for extension, expected in ((0, cube), (1, cube[::-1])):
+        image_set = read_image_set(tmp_path, extension=extension, on_demand=True)
+        np.testing.assert_array_equal(np.asarray(image_set.frames), expected)

@@ -277,7 +277,9 @@ class PassedFile(GzipFile):
             ny, row = int(header["NAXIS2"]), int(header["NAXIS1"]) * abs(int(header["BITPIX"])) // 8
         except (KeyError, ValueError, TypeError, fits.VerifyError):  # no image
             return
-        for plane in range(begin, end - ny * row + 1, ny * row) if ny * row > 0 else ():
+        if ny * row <= 0:
+            return
+        for plane in range(begin, end - ny * row + 1, ny * row):
             rows = range(plane + ny // 8 * row, plane + ny * row, max(1, ny // 4) * row)
             self._rows[plane] = b"".join(self._part(offset, row) for offset in rows)
 

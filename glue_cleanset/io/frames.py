@@ -212,7 +212,8 @@ class FitsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
             if self._hdus is None:
-                opened = fits.open(self.path, mode="readonly", do_not_scale_image_data=True)
+                options = {"do_not_scale_image_data": True, "decompress_in_memory": image.gzipped}
+                opened = fits.open(self.path, mode="readonly", **options)
                 self._hdus = self._closing.enter_context(opened)
             if first == last:
                 return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))

@@ -292,16 +292,19 @@ def _clean(arguments):
             image_set = align_by(image_set, whole_pixels=arguments.whole_pixels, progress=_shown_by(bar))
         gain, readnoise = noise_after_alignment(image_set, gain, readnoise)
         print(describe_alignment(image_set.alignment))
-    message = registration_warning(image_set)
-    if message:
-        _say(f"warning: {message}")
-
     client = nullcontext()
     if arguments.scheduler:
         from .io.cluster import connect
 
         client = connect(arguments.scheduler)
     with client as client, tqdm(desc="cleaning", total=1, bar_format=bar_format, leave=False, disable=None) as bar:
+
+        def look(image_set):
+            message = registration_warning(image_set)
+            if message:
+                bar.clear()
+                _say(f"warning: {message}")
+
         try:
             result = clean_to_files(
                 image_set,
@@ -313,6 +316,7 @@ def _clean(arguments):
                 client=client,
                 progress=_shown_by(bar),
                 tell=bar.set_description,
+                look=look,
                 **options,
             )
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from gzip import GzipFile
 from io import FileIO
@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "StoredImage", "blank_dtype", "find_image"]
+__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "PassedFile", "StoredImage", "blank_dtype", "find_image", "kept_open"]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -150,8 +150,8 @@ class FitsFile:
         facts = os.stat(image.path)
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
-        self._path = image.path
-        self._streams, self._hdus = {}, None
+        self.path = image.path
+        self._streams, self._hdus = [], None
         self._closing = ExitStack()
 
     def __enter__(self):
@@ -191,14 +191,16 @@ class FitsFile:
         return _decode(image, stored)
 
     def _bytes(self, image, first, last):
-        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
-        turn = image.hdu if len(image.shape) > 2 else None
-        if turn not in self._streams:
-            self._streams[turn] = self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self._path))
-        stream = self._streams[turn]
         stored = np.empty((last - first, image.shape[-1]), image.stored)
         rest = memoryview(stored.reshape(-1).view(np.uint8))
-        stream.seek(image.offset + first * image.shape[-1] * image.stored.itemsize)
+        offset = image.offset + first * image.shape[-1] * image.stored.itemsize
+        # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
+        before = [stream for stream in self._streams if stream.tell() <= offset]
+        if not before and len(self._streams) < 2:
+            before = [self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self.path))]
+            self._streams += before
+        stream = max(before or self._streams, key=lambda stream: stream.tell())
+        stream.seek(offset)
         while len(rest):
             count = stream.readinto(rest)
             if not count:
@@ -210,7 +212,8 @@ class FitsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # the file was looked at before
             if self._hdus is None:
-                opened = fits.open(self._path, mode="readonly", do_not_scale_image_data=True)
+                options = {"do_not_scale_image_data": True, "decompress_in_memory": image.gzipped}
+                opened = fits.open(self.path, mode="readonly", **options)
                 self._hdus = self._closing.enter_context(opened)
             if first == last:
                 return np.empty((0, image.shape[-1]), image.stored.newbyteorder("="))
@@ -237,14 +240,97 @@ def _decode(image, stored):
     return stored, blank
 
 
+class PassedFile(GzipFile):
+    """A gzipped FITS file while astropy goes through it, from header to header; of what it passes some rows are kept,
+    so that the file need not be unpacked once more to look at its images.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path):
+        super().__init__(path, "rb")
+        self._header, self._rows, self._end = b"", {}, 0
+
+    def read(self, size=-1):
+        """As of any file."""
+        content = super().read(size)
+        self._header += content
+        return content
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        """As of any file; the end is known when it was gone to."""
+        if whence == os.SEEK_SET:
+            if offset > self.tell():
+                self._look(offset)
+            self._header = b""
+        place = super().seek(offset, whence)
+        if whence == os.SEEK_END:
+            self._end = place
+        return place
+
+    def _look(self, end):
+        """Keep some rows of the image, or of the planes of a cube, that begins here."""
+        begin = self.tell()
+        try:
+            header = fits.Header.fromstring(self._header)
+            ny, row = int(header["NAXIS2"]), int(header["NAXIS1"]) * abs(int(header["BITPIX"])) // 8
+        except (KeyError, ValueError, TypeError, fits.VerifyError):  # no image
+            return
+        if ny * row <= 0:
+            return
+        for plane in range(begin, end - ny * row + 1, ny * row):
+            rows = range(plane + ny // 8 * row, plane + ny * row, max(1, ny // 4) * row)
+            self._rows[plane] = b"".join(self._part(offset, row) for offset in rows)
+
+    def _part(self, offset, size):
+        super().seek(offset)
+        return super().read(size)
+
+    def some_rows(self, image):
+        """Some rows of an image, from its first to its last, as `FitsFile.read` gives rows.
+
+        Parameters
+        ----------
+        image : StoredImage
+            Of this file, which was read to its end.
+
+        Raises
+        ------
+        KeyError, ValueError
+            Where there are none, or the file ends before the image does.
+        """
+        if image.offset is None or image.offset + image.nbytes > self._end:
+            raise ValueError("no rows are known")
+        stored = np.frombuffer(self._rows[image.offset], image.stored).reshape(-1, image.shape[-1])
+        return _decode(image, stored.astype(stored.dtype.newbyteorder("=")))
+
+
 # --- on demand -------------------------------------------------------------------------------------------------------
 
 _lock = threading.Lock()
 _whole = {}  # StoredImage -> what FitsFile.read gives; those used last
+_kept = threading.local()  # .file: what `kept_open` keeps, or None
+
+
+@contextmanager
+def kept_open(image):
+    """Keep the file of an image open for what this thread reads on demand; a gzipped one is unpacked once then, as far
+    as images are asked for in the order in which they are stored."""
+    with FitsFile(image) as file:
+        _kept.file = file
+        try:
+            yield
+        finally:
+            _kept.file = None
 
 
 def _read(image, first, last):
     """Rows of an image, as `FitsFile.read`; not to be changed."""
+    kept = getattr(_kept, "file", None)
+    if kept is not None and kept.path == image.path:
+        return kept.read(image, first, last)
     if not image.compressed:
         with FitsFile(image) as file:
             return file.read(image, first, last)
@@ -267,9 +353,9 @@ class FitsFrames(FramesOnDemand):
 
     From a file that is not compressed these bytes are read and no others. From one that is compressed by tiles (.fz)
     the tiles of these rows; the frame where a tile has all its rows. From one that is gzipped all of it, up to the end
-    of the frame, each time: going through a set in blocks of rows it is better to unpack such files before. The two
-    frames of compressed files that were used last are kept, whole, for all sets together. Several threads may read;
-    of compressed files one at a time.
+    of the frame, each time, where it is not `kept_open`: going through a set in blocks of rows it is better to unpack
+    such files before. The two frames of compressed files that were used last are kept, whole, for all sets together.
+    Several threads may read; of compressed files one at a time.
 
     Parameters
     ----------

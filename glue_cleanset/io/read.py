@@ -2,10 +2,12 @@
 
 import glob
 import gzip
+import os
 import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import InitVar, dataclass
 from pathlib import Path
 from zlib import error as ZlibError
@@ -18,7 +20,7 @@ from astropy.wcs import WCS
 
 from ..core.imageset import ImageSet, content_fault
 from ..core.names import distinct, listed
-from .frames import FitsFile, FitsFrames, FitsMasks, StoredImage, blank_dtype, find_image
+from .frames import FitsFile, FitsFrames, FitsMasks, PassedFile, StoredImage, blank_dtype, find_image
 from .keywords import GAIN, READNOISE, frame_facts, frame_times
 from .shifts import header_shifts, read_shifts
 
@@ -146,6 +148,8 @@ class _Frame:
     image: StoredImage
     mask: StoredImage | None
     name: str = ""
+    proven: bool = False  # whether it is known that it is whole and shows something
+    wcs: list | tuple = ()  # of one, where it was read
 
     @property
     def shape(self):
@@ -177,8 +181,8 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_de
     on_demand : bool
         Load no pixel: `frames`, `mask` and `dq` are read from the files when and as far as they are needed (see
         `glue_cleanset.io.frames.FitsFrames` for what that costs), and the files must stay as they are. A few rows of
-        each frame are read to tell whether it can be used; all of it where these leave doubt, and all of a
-        compressed file: once (.fz) or twice (.gz).
+        each frame are read to tell whether it can be used; all of it where these leave doubt, and, once, all of a
+        compressed file.
 
     Returns
     -------
@@ -236,7 +240,7 @@ def read_image_set(source, *, extension=None, shifts=None, skip_bad=False, on_de
         shifts_source=moved_source,
         headers=tuple(f.header for f in frames),
         sources=sources,
-        wcs=read_wcs(sources[:1])[0],
+        wcs=(frames[0].wcs or read_wcs(sources[:1]))[0],
         unit=str(frames[0].header.get("BUNIT", "")).strip(),
         facts=table,
         dq=dq,
@@ -417,31 +421,35 @@ def _unique_names(frames):
 # --- which images of a file ------------------------------------------------------------------------------------------
 
 
-def _open(path):
-    """The file's HDUs, read-only, integers as they are stored."""
+def _open(path, stream=None):
+    """The file's HDUs, read-only, integers as they are stored; `stream` gives its bytes where it is open already."""
     try:
         with warnings.catch_warnings():
             # truncation is an error of ours; cards that break the standard are none of our business
             warnings.simplefilter("ignore", AstropyWarning)
-            hdus = fits.open(path, mode="readonly", do_not_scale_image_data=True)
-            try:
-                _check_last_header(path, hdus)
-            except BaseException:
-                hdus.close()
-                raise
+            return fits.open(stream or path, mode="readonly", do_not_scale_image_data=True)
     except _UNREADABLE as error:
-        raise OSError(f"{path} cannot be read as FITS, it is truncated or damaged: {error}") from None
-    return hdus
+        raise _damaged(path, error) from None
 
 
-def _check_last_header(path, hdus):
+def _damaged(path, error):
+    text = str(error)
+    return OSError(text if str(path) in text else f"{path} cannot be read as FITS, it is truncated or damaged: {text}")
+
+
+def _go_through(path, hdus, stream):
     """Read all headers; raise where the last one is cut off, which astropy passes over."""
-    info = hdus[len(hdus) - 1].fileinfo()
-    info["file"].seek(info["datLoc"] + info["datSpan"])
-    if info["file"].read(8) == b"XTENSION":
-        raise OSError(f"the header of extension {len(hdus)} is cut off")
-    while info["file"].compression == "gzip" and info["file"].read(1 << 20):
-        pass  # the check sum, which tells of damage, is at the end
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            info = hdus[len(hdus) - 1].fileinfo()
+            info["file"].seek(info["datLoc"] + info["datSpan"])
+            if info["file"].read(8) == b"XTENSION":
+                raise OSError(f"the header of extension {len(hdus)} is cut off")
+            if stream is not None:
+                stream.seek(0, os.SEEK_END)  # where the check sum is, which tells of damage
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
 
 
 def _find_all_frames(files, extension, bad):
@@ -449,13 +457,32 @@ def _find_all_frames(files, extension, bad):
     frames, alone = [], len(files) + len(bad) == 1
     for path in files:
         try:
-            with _open(path) as hdus:
-                frames += _find_frames(path, hdus, extension, alone)
+            with PassedFile(path) if _is_gzipped(path) else nullcontext() as stream, _open(path, stream) as hdus:
+                _go_through(path, hdus, stream)
+                found = _find_frames(path, hdus, extension, alone)
+                if not frames:
+                    found[0].wcs = [_celestial(hdus, path, found[0].hdu)]
+            for frame in found:
+                frame.proven = stream is not None and _is_proven(frame, stream)
+            frames += found
         except _AmbiguousError:
             raise
         except _UNREADABLE as error:
             bad.append(_about(path, error))
     return frames
+
+
+def _is_proven(frame, stream):
+    """Whether some rows that were passed show that a frame can be used; where not nothing is known."""
+    try:
+        _check_mask(frame)
+        values, bad = stream.some_rows(frame.image)
+        bad = np.zeros(values.shape, bool) if bad is None else bad
+        if frame.mask is not None:
+            bad = bad | (stream.some_rows(frame.mask)[0] != 0)
+    except _UNREADABLE:  # (also where there are none, as of what is compressed by tiles)
+        return False
+    return not content_fault(values[None], bad[None], 0)
 
 
 class _AmbiguousError(ValueError):
@@ -648,7 +675,9 @@ class _Checked:
 
     def add(self, frame, file):
         """Take a frame; raises where it cannot be used."""
-        if frame.image.compressed or (frame.mask is not None and frame.mask.compressed):
+        if frame.proven:
+            pass
+        elif frame.image.compressed or (frame.mask is not None and frame.mask.compressed):
             _read_one(frame, file)  # only reading all of it shows that it is whole
         else:
             _judge_content(frame, *_on_demand([frame])[:2], 0)

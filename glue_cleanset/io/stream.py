@@ -7,8 +7,9 @@ import os
 import pickle
 import platform
 import shutil
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -29,7 +30,7 @@ from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work
 from .costs import describe_size, expected_costs
-from .frames import FitsMasks
+from .frames import FitsMasks, kept_open
 from .products import Products
 from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
 
@@ -66,6 +67,7 @@ def clean_to_files(
     client=None,
     progress=None,
     tell=None,
+    look=None,
 ):
     """Clean a set in bounded memory; the results are written as the work goes on.
 
@@ -98,6 +100,9 @@ def clean_to_files(
         written.
     tell : callable, optional
         ``tell(text)`` is called with what is being done.
+    look : callable, optional
+        ``look(image_set)`` is called before the frames are compared, with the set as it is worked on then, which can be
+        read without reading the files again; not where a run is resumed that has compared them.
 
     Returns
     -------
@@ -146,6 +151,8 @@ def clean_to_files(
         if judged is None:
             source = run.copy(image_set, part(0, read, "reading", costs.read))
             tell("comparing the frames")
+            if look:
+                look(source)
             judged = judge_image_set(
                 source,
                 settings,
@@ -461,11 +468,11 @@ class _Run(Work):
         read = {name: part for name, part in parts.items() if isinstance(part, FramesOnDemand)}
         here = {} if self.client is None else {k: part for k, part in parts.items() if isinstance(part, np.ndarray)}
         done(0)
-        items, dtype = [(i,) for i in range(n)], copied_dtype(image_set)
+        dtype = copied_dtype(image_set)
         if here:
-            super().map("", _Copy(here, dtype, self.folder), items, done if not read else None)
+            super().map("", _Copy(here, dtype, self.folder), [(i,) for i in range(n)], done if not read else None)
         if read:
-            self._each(_Copy(read, dtype, self.folder), items, done)
+            self._each(_Copy(read, dtype, self.folder), _read_together(image_set.frames), done)
         saved = {name: SavedFrames([_copied(self.folder, name, i) for i in range(n)]) for name in (*read, *here)}
         source = image_set.with_frames(saved["frame"], saved.get("mask"))
         if isinstance(source.mask, FramesOnDemand):
@@ -568,19 +575,38 @@ def _not_zero(flags):
     return flags != 0
 
 
+def _stored(frames, i):
+    """Where frame `i` is stored; None where it is in no FITS file."""
+    images = getattr(frames, "images", None)
+    return None if images is None else images[i]
+
+
+def _read_together(frames):
+    """The numbers of the frames, in tuples: those of one gzipped file, or one."""
+    together = defaultdict(list)
+    for i in range(len(frames)):
+        image = _stored(frames, i)
+        together[image.path if image and image.gzipped else i].append(i)
+    return [tuple(numbers) for numbers in together.values()]
+
+
 class _Copy:
-    """Copies a frame, and its mask, into the folder of a run."""
+    """Copies frames, and their masks, into the folder of a run; those of a gzipped file unpack it once."""
 
     def __init__(self, parts, dtype, folder):
         self.parts, self.dtype, self.folder = parts, dtype, folder
 
-    def __call__(self, i):
-        for name, frames in self.parts.items():
-            path = _copied(self.folder, name, i)
-            if not path.exists():
-                values = frames.frame(i) if isinstance(frames, FramesOnDemand) else frames[i]
-                values = np.asarray(values, self.dtype if name == "frame" else frames.dtype)
-                _save(path, lambda file, values=values: _save_array(file, values))
+    def __call__(self, *numbers):
+        items = [(name, frames, i, _stored(frames, i)) for i in numbers for name, frames in self.parts.items()]
+        image = items[0][-1]
+        with kept_open(image) if image and image.gzipped else nullcontext():
+            # in the order in which they are stored
+            for name, frames, i, _ in sorted(items, key=lambda item: (item[-1] and item[-1].offset) or 0):
+                path = _copied(self.folder, name, i)
+                if not path.exists():
+                    values = frames.frame(i) if isinstance(frames, FramesOnDemand) else frames[i]
+                    values = np.asarray(values, self.dtype if name == "frame" else frames.dtype)
+                    _save(path, lambda file, values=values: _save_array(file, values))
 
 
 def _copied(folder, name, i):

@@ -313,10 +313,10 @@ class Counted(FitsFrames):
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
-@pytest.mark.parametrize(("suffix", "times"), [(".fits", 1), (".fits.gz", 3), (".fits.fz", 2)])
+@pytest.mark.parametrize(("suffix", "times"), [(".fits", 1), (".fits.gz", 2), (".fits.fz", 2)])
 def test_how_often_the_files_are_read(tmp_path, suffix, times):
     rng = np.random.default_rng(3)
-    paths = write_set(tmp_path / "set", rng.normal(1000, 300, (3, 400, 500)).astype("i2"), suffix)
+    paths = write_set(tmp_path / "set", rng.normal(1000, 300, (3, 800, 500)).astype("i2"), suffix)
     size = sum(path.stat().st_size for path in paths)
 
     def read_by(work):
@@ -328,8 +328,8 @@ def test_how_often_the_files_are_read(tmp_path, suffix, times):
     image_set, opening = read_by(lambda: read_image_set(paths, on_demand=True))
     _, copying = read_by(lambda: [image_set.frames.frame(i) for i in range(3)])
     assert 0 < copying < 1.1 * size
-    # (one of the three once more, for its WCS, where to find a header is to unpack)
-    assert opening + copying < (times + 0.1 + (suffix == ".fits.gz") / 3) * size
+    # (to look at the beginning of a file is to read a buffer of it)
+    assert opening + copying < (times + 0.5) * size
     counted = Counted(image_set.frames)
     clean_to_files(image_set.with_frames(counted), tmp_path / "out", memory=TINY)
     assert (counted.count == 1).all()

@@ -17,7 +17,6 @@ __all__ = ["COMPILING", "CleanWorker", "compile_apart"]
 COMPILING = "Compiling, this first time only: some ten seconds…"
 _COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
 COMPARED = 300  # of 1000: where the bar stands when the positions of the frames are known
-COMPARED_FILES = 50  # the same where the rest reads and writes files
 # how fast it goes is told by what was done in so many seconds: at least, and at most
 _FEWEST, _MOST = 5, 60
 
@@ -45,12 +44,11 @@ class CleanWorker(Worker):
         from glue_cleanset.core.clean import clean_image_set, must_compile
         from glue_cleanset.io.registration import registration_warning
 
-        compared = COMPARED if output is None else COMPARED_FILES
-        warning = registration_warning(
-            job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, compared)
-        )
         if output is not None:
-            return self._clean_to_files(job, output), warning
+            return self._clean_to_files(job, output)
+        warning = registration_warning(
+            job.image_set, progress=self._reporter("Comparing the positions of the frames…", 0, COMPARED)
+        )
         text = COMPILING if must_compile() else "Cleaning…"
         masks = {"mask": job.mask, "protect": job.protect, "reject": job.reject}
         result = clean_image_set(
@@ -65,14 +63,15 @@ class CleanWorker(Worker):
 
     def _clean_to_files(self, job, output):
         from glue_cleanset.core.clean import must_compile
+        from glue_cleanset.io.registration import registration_warning
         from glue_cleanset.io.stream import clean_to_files, unfinished_run
 
         image_set = job.image_set if job.ignore is None else job.image_set.without(job.ignore)
         if must_compile():
-            self.progress.emit(COMPARED_FILES, COMPILING)
+            self.progress.emit(0, COMPILING)
             compile_apart(self._cancelled)
         left = _TimeLeft()
-        step, shown = "", None
+        step, shown, warning = "", None, ""
 
         def tell(text):
             nonlocal step
@@ -80,15 +79,19 @@ class CleanWorker(Worker):
 
         def report(done, total):
             nonlocal shown
-            permille = COMPARED_FILES + int((1000 - COMPARED_FILES) * done / total)
+            permille = int(1000 * done / total)
             text = f"{step}{left(done / total)}"
             if (permille, text) != shown:
                 shown = permille, text
                 self.progress.emit(permille, text)
             return not self._cancelled.is_set()
 
+        def look(image_set):
+            nonlocal warning
+            warning = registration_warning(image_set, progress=lambda done, total: not self._cancelled.is_set())
+
         given = {"gain": job.gain, "readnoise": job.readnoise, "protect": job.protect, "reject": job.reject}
-        return clean_to_files(
+        result = clean_to_files(
             image_set,
             output.folder,
             job.settings,
@@ -97,8 +100,10 @@ class CleanWorker(Worker):
             memory=MEMORY,
             progress=report,
             tell=tell,
+            look=look,
             **given,
         )
+        return result, warning
 
     def _reporter(self, text, first, last):
         shown = None

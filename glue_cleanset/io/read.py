@@ -438,7 +438,7 @@ def _damaged(path, error):
 
 
 def _go_through(path, hdus, stream):
-    """Read all headers; raise where the last one is cut off, which astropy passes over."""
+    """Read all headers; raise where the file is cut off, which astropy passes over with all that follows: a mask."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
@@ -448,6 +448,7 @@ def _go_through(path, hdus, stream):
                 raise OSError(f"the header of extension {len(hdus)} is cut off")
             if stream is not None:
                 stream.seek(0, os.SEEK_END)  # where the check sum is, which tells of damage
+            _check_complete(path, hdus, len(hdus) - 1)
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
 

@@ -403,6 +403,17 @@ def test_extensions_that_are_cut_off_are_not_lost_silently(tmp_path, size, pack)
         read_image_set(path)
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_mask_behind_an_extension_that_is_cut_off_is_not_lost_silently(tmp_path, pack):
+    paths = []
+    for i in range(2):
+        extensions = [("SCI", 1, image(i)), ("ERR", 1, image(i)), ("DQ", 1, image(i))]
+        paths.append(write_mef(tmp_path / f"f{i}.fits", extensions))
+    paths[1].write_bytes(pack(paths[1].read_bytes()[: 2880 + 5760 + 2880 + 50]))
+    with pytest.raises(OSError, match=r"f1.fits is truncated.*extension 2"):
+        read_image_set(paths)
+
+
 def test_padding_after_the_last_block_is_no_fault(tmp_path):
     path = write_mef(tmp_path / "f.fits", [("", 1, image(i)) for i in range(3)])
     path.write_bytes(path.read_bytes() + bytes(3 * 2880))

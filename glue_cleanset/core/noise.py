@@ -15,6 +15,8 @@ _SAMPLES = 600_000
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
+# a patch with light tells whether it varies with so many samples; so many sigma more than usual, a tenth at least
+_FEW, _VARIES = 100, 5
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
 _PEDESTAL = 0.1  # a given noise model that exceeds the scatter by this share at the sky tells of a pedestal
@@ -31,7 +33,8 @@ class NoiseModel:
     gain_source, readnoise_source : str
         ``'given'``, ``'fitted'``, or ``'unknown'`` where the set holds too little to fit one.
     floor, slope : ndarray, (N,)
-        What the cleaning works with: variance [ADU^2] = floor + slope * level [ADU].
+        What the cleaning works with: variance [ADU^2] = floor + slope * level [ADU]. Of a fit the slope exceeds
+        1 / gain where stars vary.
     least : ndarray, (N,)
         Variance [ADU^2] of the darkest pixels: the variance is never below it.
     mismatch : ndarray, (N,)
@@ -71,8 +74,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     The photon transfer curve (Janesick 2007, Photon Transfer, doi:10.1117/3.725073) over a sample of the set: every
     frame against the mean of the others that survive at that pixel, whose own noise is part of the model, so that
     no correction for the number of frames is needed. Residuals beyond 4 sigma (hits) are left out. Terms
-    that grow with the light and with its range around the pixel take up what seeing and registration add on stars. The
-    noise of the sky, where most pixels are, is then made exact.
+    that grow with the light and with its range around the pixel take up what seeing and registration add on stars;
+    stars that vary, in whose patch the frames scatter more than in others, are left out. The noise of the sky, where
+    most pixels are, is then made exact.
 
     Parameters
     ----------
@@ -106,7 +110,11 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     # full pixels have no noise
     sky = np.nan_to_num(typical_value(reference))
     reference[reference - reference.dtype.type(sky) >= full_light(reference, sky, start, scales)] = np.nan
-    z, reference, structure = _thin(z.reshape(n, -1).astype(float), reference.ravel(), structure.ravel())
+    patch = np.repeat(np.arange(sample.shape[1]), reference[0].size)
+    reference, structure = reference.ravel(), structure.ravel()
+    some = _thin(reference, structure, n)
+    z = z.reshape(n, -1)[:, some].astype(float)
+    reference, structure, patch = reference[some], structure[some], patch[some]
     sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
     plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
     # the noise of the level itself would flatten the curve
@@ -124,6 +132,12 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         part = [np.ascontiguousarray(values[..., ::step]) for values in (z, reference, terms)]
         residual, differences = _against_others(*part, scales, theta, 0.02 * start)
         theta, error = _fit_variance(residual, differences, slope, theta)
+    # the cleaning expects of any star that it varies; the camera is told by those that do not
+    of_camera = theta[1]
+    varies = _varies(residual, theta, differences, 0.02 * start, patch, structure > 0)
+    if gain is None and varies.any():
+        steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
+        of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
     # (at a single level floor and slope may run away together)
     told = gain is not None or (theta[1] > 5 * error and theta[0] + theta[1] * usual > 0.02 * start)
     if not told:
@@ -134,7 +148,7 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     in_dark = _clipped_variance(_of_one(residual, differences[0], reference <= np.percentile(reference, 10)))
     if at_sky > 0:
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
-    model = _model(n, theta, told, gain, readnoise, usual)
+    model = _model(n, theta, of_camera, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
     variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
     light = slice(np.count_nonzero(structure))  # they come first
@@ -148,8 +162,8 @@ def _of_one(residual, expected, which):
     return r if np.isfinite(r).sum() > 500 else np.empty(0)
 
 
-def _model(n, theta, told, gain, readnoise, sky):
-    """The noise model that the fitted floor and slope, and what is given, tell of."""
+def _model(n, theta, of_camera, told, gain, readnoise, sky):
+    """The noise model that the fitted floor and slope, the slope without variable stars, and what is given, tell of."""
     floor, slope = np.full(n, theta[0]), np.full(n, theta[1])
     sources = {
         "gain_source": "given" if gain is not None else "fitted" if told else "unknown",
@@ -166,7 +180,8 @@ def _model(n, theta, told, gain, readnoise, sky):
         return NoiseModel(gain, readnoise, **sources, floor=floor, slope=slope, message=message)
     if gain is not None:
         slope = 1 / gain
-    gain = 1 / slope
+    else:
+        gain = np.full(n, 1 / of_camera)
     if readnoise is not None:
         given = (readnoise * slope) ** 2
         pedestal = np.median((given - floor) / slope)
@@ -179,8 +194,10 @@ def _model(n, theta, told, gain, readnoise, sky):
         elif sources["gain_source"] == "given":
             floor = given
     else:
-        readnoise = np.sqrt(np.maximum(floor, 0)) / slope
-        if theta[0] <= 0:
+        # (the noise of the sky is the same)
+        own_floor = floor + slope * sky - sky / gain
+        readnoise = np.sqrt(np.maximum(own_floor, 0)) * gain
+        if own_floor[0] <= 0:
             readnoise[:] = np.nan
             sources["readnoise_source"] = "unknown"
             message = (
@@ -213,15 +230,27 @@ def full_light(image, sky, variance, scales):
     return float(0.97 * top / min(max(scales.max(), 1.0), 1.5))
 
 
-def _thin(z, reference, structure):
-    """Some of the columns: half of them with structure, where there are that many, and half without."""
-    wanted = _SAMPLES // (2 * len(z))
+def _thin(reference, structure, n):
+    """Some columns of n frames: half of them with structure, where there are that many, and half without."""
+    wanted = _SAMPLES // (2 * n)
     keep = []
     for columns in (np.flatnonzero(structure > 0), np.flatnonzero(structure == 0)):
         columns = columns[np.isfinite(reference[columns])]
         keep.append(columns[:: max(1, columns.size // wanted)])
-    keep = np.concatenate(keep)
-    return z[:, keep], reference[keep], structure[keep]
+    return np.concatenate(keep)
+
+
+def _varies(residual, theta, terms, smallest, patch, light):
+    """Which columns with light are of patches that scatter more than those usually do: a star varies there. Hits are
+    left out."""
+    chi = residual * residual / np.maximum(np.einsum("k,kim->im", theta, terms), smallest * terms[0])
+    good = light & (chi <= _CLIP**2)
+    columns = np.broadcast_to(patch, chi.shape)[good]
+    count = np.maximum(np.bincount(columns, minlength=patch.max() + 1), 1)
+    scatter = np.bincount(columns, chi[good], minlength=patch.max() + 1) / count
+    known = count > _FEW
+    typical = np.median(scatter[known]) if known.any() else np.inf
+    return light & (known & (scatter > typical * (1 + np.maximum(_VARIES * np.sqrt(2 / count), 0.1))))[patch]
 
 
 def _against_others(z, reference, terms, scales, theta, smallest):

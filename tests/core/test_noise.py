@@ -41,6 +41,13 @@ def test_saturated_stars_spoil_no_gain():
     assert clean_image_set(simulated.frames).noise.gain[0] == pytest.approx(1.5, rel=0.07)
 
 
+@pytest.mark.parametrize("n", [5, 20])
+@pytest.mark.parametrize(("every", "within"), [(5, 0.12), (25, 0.06)])
+def test_variable_stars_spoil_no_gain(n, every, within):
+    simulated = simulate_set(n, (512, 512), seed=4, star_density=1e-3, variable=0.3, variable_every=every)
+    assert clean_image_set(simulated.frames).noise.gain[0] == pytest.approx(1.5, rel=within)
+
+
 def test_the_same_noise_on_a_pedestal():
     simulated = simulate_set(7, (150, 150), seed=3, flat=True)
     plain = clean_image_set(simulated.frames.astype("f8")).noise

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 
@@ -31,20 +32,32 @@ def in_threads(function, items, done=None):
     list
         What it returned for each.
     """
-    if len(items) == 1 and done is None:
-        return [function(*items[0])]
-    with ThreadPoolExecutor(cores()) as pool:
-        tasks = [pool.submit(function, *item) for item in items]
-        results = []
+    left, results, finished, faults = iter(enumerate(items)), [None] * len(items), [], []
+
+    def work(done=None):
         try:
-            for number, task in enumerate(tasks, start=1):
-                results.append(task.result())
+            for number, item in left:
+                if faults:
+                    break
+                results[number] = function(*item)
+                finished.append(number)
                 if done is not None:
-                    done(number / len(tasks))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        return results
+                    done(len(finished) / len(items))
+        except BaseException as fault:  # is raised where it was called
+            faults.append(fault)
+
+    # the caller works as well; a pool would take as long as many a task
+    helpers = [Thread(target=work) for _ in range(min(cores(), len(items)) - 1)]
+    for helper in helpers:
+        helper.start()
+    work(done)
+    for helper in helpers:
+        helper.join()
+    if faults:
+        raise faults[0]
+    if done is not None:
+        done(1.0)
+    return results
 
 
 class Work:

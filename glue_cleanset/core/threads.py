@@ -1,7 +1,6 @@
 """Work on all cores, which the kernels and numpy's copies leave free for each other."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
 import numpy as np
@@ -95,12 +94,11 @@ class Work:
 
 
 def at_once(*functions, together=True):
-    """What each of some functions without arguments gives, called in threads of their own; where not `together` one by
-    one, which takes less memory."""
+    """What each of some functions without arguments gives, called on all cores; where not `together` one by one, which
+    takes less memory."""
     if not together:
         return [function() for function in functions]
-    with ThreadPoolExecutor(len(functions)) as pool:
-        return [task.result() for task in [pool.submit(function) for function in functions]]
+    return in_threads(lambda function: function(), [(function,) for function in functions])
 
 
 def pieces(length, most=4):

@@ -178,8 +178,8 @@ def _first_look(thin, how, fixed):
     best = None
     for scales, offsets in starts:
         z = _to_reference(thin, scales, offsets)
-        median = _some(stack_median(z))
-        cost = np.sum([np.log(_width(_some(frame) - median)) for frame in z])
+        some = _some(stack_median(z))
+        cost = np.sum([np.log(_width(_some(frame) - some)) for frame in z])
         if best is None or cost < best[0]:
             best = cost, scales, offsets
     return *best[1:], levels

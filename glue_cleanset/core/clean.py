@@ -301,7 +301,7 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
     repaired = ~outliers.kept & (settings.repair != "none")
     index, light = outliers.index[repaired], light_of_kept(told.light, outliers)
     values, summary, kind_map = at_once(
-        lambda: repaired_values(image_set, outliers, repaired, normalization, settings, light),
+        lambda: repaired_values(image_set, outliers, repaired, normalization, settings, light) if index.size else [],
         lambda: summarize(outliers, image_set.shape, events, told.kinds, *frames),
         lambda: map_kinds(outliers, events, numbers, told.kinds),
     )

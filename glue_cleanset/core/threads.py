@@ -1,6 +1,7 @@
 """Work on all cores, which the kernels and numpy's copies leave free for each other."""
 
 import os
+from contextvars import copy_context
 from threading import Thread
 
 import numpy as np
@@ -46,7 +47,7 @@ def in_threads(function, items, done=None):
             faults.append(fault)
 
     # the caller works as well; a pool would take as long as many a task
-    helpers = [Thread(target=work) for _ in range(min(cores(), len(items)) - 1)]
+    helpers = [Thread(target=copy_context().run, args=(work,)) for _ in range(min(cores(), len(items)) - 1)]
     for helper in helpers:
         helper.start()
     work(done)

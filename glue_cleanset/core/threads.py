@@ -41,8 +41,9 @@ def in_threads(function, items, done=None):
                     break
                 results[number] = function(*item)
                 finished.append(number)
-                if done is not None:
-                    done(len(finished) / len(items))
+                share = len(finished) / len(items)
+                if done is not None and share < 1:
+                    done(share)
         except BaseException as fault:  # is raised where it was called
             faults.append(fault)
 

@@ -221,7 +221,8 @@ def _peaks(image, reach):
     number = image.shape // reach
     blocks = image[: number[0] * reach[0], : number[1] * reach[1]].reshape(number[0], reach[0], number[1], reach[1])
     blocks = blocks.swapaxes(1, 2).reshape(*number, -1)
-    highest = blocks.max(axis=2)
+    # (along the first axis numpy is far faster than along a short last one)
+    highest = np.ascontiguousarray(np.moveaxis(blocks, 2, 0)).max(axis=0)
     peaks = np.argwhere(highest == ndimage.maximum_filter(highest, 3, mode="nearest"))
     peaks = peaks[np.argsort(-highest[tuple(peaks.T)], kind="stable")]
     inside = np.unravel_index(blocks[tuple(peaks.T)].argmax(axis=1), reach)

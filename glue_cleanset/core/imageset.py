@@ -105,15 +105,17 @@ class ImageSet:
     def boxes(self, where):
         """Parts of all frames as `read` gives them, (N, h, w) each; `where`: (rows, columns), slices, of each.
 
-        Every frame is read once.
+        Every frame is read once where it is read on demand.
         """
+        if not self.on_demand:
+            return in_threads(self.read, where)
         boxes = [np.empty((len(self), *np.empty(self.shape[1:], bool)[box].shape), self.work_dtype) for box in where]
         height = sum(box.shape[1] for box in boxes)
 
         def read(i):
             one = slice(i, i + 1)
             # many of them are cut out of the whole frame
-            whole = self.read(frames=one)[0] if self.on_demand and 4 * height > self.shape[1] else None
+            whole = self.read(frames=one)[0] if 4 * height > self.shape[1] else None
             for values, box in zip(boxes, where, strict=True):
                 values[i] = self.read(*box, one)[0] if whole is None else whole[box]
 

@@ -137,52 +137,57 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
     image_set, settings = detector.rows.image_set, detector.settings
     n = len(image_set)
     whole = _Whole()
-    positions = np.zeros((0, n, 2))
-    tracks = track_table([], positions, np.zeros(n), None)
+    tracks, positions = None, np.zeros((0, n, 2))
     light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
         events, numbers, codes, track = whole.find_events(outliers, settings.grow)
         codes[:] = _CODES["other"]
+        tracks = track_table([], positions, np.zeros(n), None)
         return Told(outliers, events, numbers, codes, 0.0 * track, track, tracks, positions, light, None, remarks)
 
     median = detector.surroundings[0]
     model = detector.model
-    psf, stars = at_once(lambda: find_psf(median, model.sky, model.sky_variance, model.full), lambda: _Stars(detector))
-    progress(0.91)
-    # what does not fit in memory is looked at by one at a time
-    together = not image_set.on_demand
-    remarks = _find_bad_frames(detector, stars)
-    bad = np.array([bool(remark) for remark in remarks])
-    varying, trailed = np.zeros((2, 0), int), np.zeros(0, int)
     # what the thresholds leave alone is not looked for
     find = settings.detection == "noise" and np.isfinite(settings.high_pair[0])
 
-    def look(outliers):
+    def look():
         found = whole.find_events(outliers, settings.grow)
         return found, find_pattern(detector, outliers, found[0])
 
+    def look_for_trails():
+        psf = find_psf(median, model.sky, model.sky_variance, model.full)
+        return psf, find_trails(detector, outliers, psf and psf.fwhm) if find else None
+
+    def look_at_stars():
+        stars = _Stars(detector)
+        return stars, _find_bad_frames(detector, stars)
+
+    # what does not fit in memory is looked at by one at a time
+    together = not image_set.on_demand
+    # there are few sets with a trail, and what is found without one stands
+    found, (psf, trails), (stars, remarks) = at_once(look, look_for_trails, look_at_stars, together=together)
+    progress(0.91)
+    bad = np.array([bool(remark) for remark in remarks])
+    varying, trailed = np.zeros((2, 0), int), np.zeros(0, int)
     if find:
-        # there are few sets with a trail, and what is found without one stands
-        trails, found = at_once(
-            lambda: find_trails(detector, outliers, psf and psf.fwhm), lambda: look(outliers), together=together
-        )
         trailed = trails.index
         whole.add("trail", trailed, trails.trail)
         if whole.index.size:
             outliers = _flag(detector, outliers, outliers.index, whole.index)
-            found = look(outliers)
-    else:
-        found = look(outliers)
+            found = look()
     (events, numbers, codes, track), pattern = found
     progress(0.92)
     if find:
         shifts = None if pattern is None else pattern.shifts
-        moving = find_tracks(detector, outliers, events, numbers, psf, image_set.times, shifts)
+        moving, (index, star) = at_once(
+            lambda: find_tracks(detector, outliers, events, numbers, psf, image_set.times, shifts),
+            lambda: stars.variable(bad, settings.most_rejected(n), outliers),
+            together=together,
+        )
         progress(0.93)
         tracks, positions, light = moving.table, moving.positions, moving.light
         own = ~np.isin(moving.index, light[0])
         whole.add("moving object", moving.index[own], moving.track[own], tracks=True)
-        index, star = stars.variable(bad, settings.most_rejected(n), outliers)
         known = _not_moving(index, star, moving.index, outliers.rejection_map.size)
         varying = stars.varying[:, np.unique(star[known]) - 1]
         whole.add("variable star", index[known], star[known])
@@ -192,6 +197,8 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
             judge = find_pattern if pattern is None else partial(judge_events, pattern)
             pattern = judge(detector, outliers, events)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
+    else:
+        tracks = track_table([], positions, np.zeros(n), None)
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying, trailed)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])

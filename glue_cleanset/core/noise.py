@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from . import kernels
-from .normalize import stack_median, typical_value
-from .threads import in_threads, pieces
+from .normalize import median, stack_median, typical_value
+from .threads import at_once, in_threads, pieces
 
 __all__ = ["NoiseModel", "fit_noise", "full_light", "structure_above_noise"]
 
@@ -92,7 +92,12 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     NoiseModel
     """
     n = len(sample)
-    z = ((sample - offsets[:, None, None, None]) / scales[:, None, None, None]).astype(sample.dtype)
+    z = np.empty_like(sample)
+
+    def bring(i):
+        z[i] = (sample[i] - offsets[i]) / scales[i]
+
+    in_threads(bring, [(i,) for i in range(n)])
     reference = stack_median(z)
     some = slice(None, None, max(1, sample.shape[1] // 20))
     start = _clipped_variance(z[:, some] - reference[some]) * n / (n - 1)
@@ -101,19 +106,18 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     start = max(start, rounding**2)
     # of two frames the darker one holds no hits
     shape = np.fmin(*z) if n == 2 else reference
-    structure = structure_above_noise(
-        ndimage.maximum_filter(shape, (0, 3, 3), mode="nearest")
-        - ndimage.minimum_filter(shape, (0, 3, 3), mode="nearest"),
-        start,
-        n,
+    highest, lowest = at_once(
+        lambda: ndimage.maximum_filter(shape, (0, 3, 3), mode="nearest"),
+        lambda: ndimage.minimum_filter(shape, (0, 3, 3), mode="nearest"),
     )
+    structure = structure_above_noise(highest - lowest, start, n)
     # full pixels have no noise
     sky = np.nan_to_num(typical_value(reference))
     reference[reference - reference.dtype.type(sky) >= full_light(reference, sky, start, scales)] = np.nan
     patch = np.repeat(np.arange(sample.shape[1]), reference[0].size)
     reference, structure = reference.ravel(), structure.ravel()
     some = _thin(reference, structure, n)
-    z = z.reshape(n, -1)[:, some].astype(float)
+    z = z.reshape(n, -1).take(some, axis=1).astype(float, copy=False)
     reference, structure, patch = reference[some], structure[some], patch[some]
     sky = np.median(reference[structure == 0]) if (structure == 0).any() else np.median(reference)
     plain = (structure == 0) & ((reference - sky) ** 2 < 9 * start)
@@ -122,15 +126,17 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     s = scales[:, None]
     level = s * smooth + offsets[:, None]
     terms = np.empty((4, *z.shape))
-    terms[:] = np.ones_like(level), level, s * s * (smooth - sky) ** 2, s * s * structure
+    terms[0], terms[1] = 1, level
+    np.multiply(s * s, (smooth - sky) ** 2, out=terms[2])
+    np.multiply(s * s, structure, out=terms[3])
     # from above: all noise of the sky is that of its photons
     usual = np.mean(scales * sky + offsets)
     theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
-    for step in (5, 5, 1):
-        # a part of the sample tells where to begin
-        part = [np.ascontiguousarray(values[..., ::step]) for values in (z, reference, terms)]
-        residual, differences = _against_others(*part, scales, theta, 0.02 * start)
+    # a part of the sample tells where to begin
+    part = [np.ascontiguousarray(values[..., ::5]) for values in (z, reference, terms)]
+    for these in (part, part, (z, reference, terms)):
+        residual, differences = _against_others(*these, scales, theta, 0.02 * start)
         theta, error = _fit_variance(residual, differences, slope, theta)
     # the cleaning expects of any star that it varies; the camera is told by those that do not
     of_camera = theta[1]
@@ -143,22 +149,32 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
     # the level that most pixels have, and the darkest, are measured and not left to a line
-    expected = np.maximum(theta[0] * differences[0] + theta[1] * differences[1], 0.02 * start * differences[0])
-    at_sky = _clipped_variance(_of_one(residual, expected, plain))
-    in_dark = _clipped_variance(_of_one(residual, differences[0], reference <= np.percentile(reference, 10)))
+    dark = reference <= np.percentile(reference, 10)
+    at_sky, in_dark = at_once(
+        lambda: _clipped_variance(_of_one(residual, differences, plain, theta, 0.02 * start)),
+        lambda: _clipped_variance(_of_one(residual, differences, dark, (1, 0), 0)),
+    )
     if at_sky > 0:
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
     model = _model(n, theta, of_camera, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
-    variance = np.maximum(model.floor[:, None] + model.slope[:, None] * level, np.maximum(least, 1e-30)[:, None])
     light = slice(np.count_nonzero(structure))  # they come first
-    mismatch = _mismatch(s * (z - reference)[:, light], variance[:, light], terms[3][:, light])
-    return replace(model, least=np.maximum(least, 0), mismatch=mismatch)
+    z, level, structure = z[:, light] - reference[light], level[:, light], terms[3][:, light]
+
+    def mismatch(i):
+        variance = np.maximum(model.floor[i] + model.slope[i] * level[i], np.maximum(least[i], 1e-30))
+        return _mismatch(scales[i] * z[i], variance, structure[i], n)
+
+    mismatches = in_threads(mismatch, [(i,) for i in range(n)])
+    return replace(model, least=np.maximum(least, 0), mismatch=np.array(mismatches))
 
 
-def _of_one(residual, expected, which):
+def _of_one(residual, terms, which, theta, smallest):
     """Residuals of some columns in units of what is expected; none where they are too few to tell."""
-    r = residual[:, which] / np.sqrt(np.maximum(expected[:, which], 1e-40))
+    which = np.flatnonzero(which)
+    r, constant, line = (values.take(which, axis=1) for values in (residual, *terms[:2]))
+    expected = np.maximum(theta[0] * constant + theta[1] * line, smallest * constant)
+    r /= np.sqrt(np.maximum(expected, 1e-40, out=expected), out=expected)
     return r if np.isfinite(r).sum() > 500 else np.empty(0)
 
 
@@ -284,7 +300,7 @@ def _fit_variance(residual, terms, slope, theta):
     error = np.inf
     if some.size <= len(fit):
         return theta, error
-    smallest = max(0.02 * np.median(some**2), 1e-9 * theta[0], 1e-40)
+    smallest = max(0.02 * median(some**2), 1e-9 * theta[0], 1e-40)
     for _ in range(4):
         sums = kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2)
         normal, right = sums[:, :4], sums[:, 4]
@@ -303,20 +319,17 @@ def _fit_variance(residual, terms, slope, theta):
     return theta, error
 
 
-def _mismatch(residual, variance, structure):
-    """The share of the structure that covers nearly all of each frame's residuals on it, as those of a Gaussian."""
-    n = len(residual)
+def _mismatch(residual, variance, structure, n):
+    """The share of the structure that covers nearly all of a frame's residuals on it, as those of a Gaussian."""
     # between two frames hits cannot be told from what differs, and are not let in
     covered, sigmas = (90, 1.645) if n == 2 else (96, 2.054)
-    result = np.zeros(n)
-    for i in range(n):
-        # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
-        r2 = residual[i] ** 2 * n / (n - (1 if n == 2 else 0.65))
-        clear = (structure[i] > 25 * variance[i]) & np.isfinite(r2)
-        if clear.sum() >= 30:
-            needed = (r2[clear] / sigmas**2 - variance[i][clear]) / structure[i][clear]
-            result[i] = np.sqrt(max(np.percentile(needed, covered), 0))
-    return result
+    # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
+    r2 = residual**2 * n / (n - (1 if n == 2 else 0.65))
+    clear = (structure > 25 * variance) & np.isfinite(r2)
+    if clear.sum() < 30:
+        return 0.0
+    needed = (r2[clear] / sigmas**2 - variance[clear]) / structure[clear]
+    return np.sqrt(max(_percentile(needed, covered), 0))
 
 
 def _clipped_variance(r):
@@ -324,7 +337,7 @@ def _clipped_variance(r):
     if not r.size:
         return 0.0
     # nine tenths of a Gaussian lie within 1.645 sigma; the median would be 0 on coarsely quantised data
-    variance = np.percentile(r[:: 1 + r.size // 50_000] ** 2, 90) / 1.645**2 or np.mean(r * r)
+    variance = _percentile(r[:: 1 + r.size // 50_000] ** 2, 90) / 1.645**2 or np.mean(r * r)
     r2 = r * r
     for _ in range(8):
         last = variance
@@ -332,3 +345,12 @@ def _clipped_variance(r):
         if abs(variance - last) <= 1e-6 * last:
             break
     return float(variance)
+
+
+def _percentile(values, percent):
+    """As that of numpy, which takes several times as long."""
+    place = (values.size - 1) * (percent / 100)
+    k = int(place)
+    order = np.partition(values, k)
+    low, high, share = order[k], order[min(k + 1, values.size - 1) :].min(), place - k
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)

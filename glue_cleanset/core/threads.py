@@ -2,8 +2,9 @@
 
 import ctypes
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from threading import Thread
 
 import numpy as np
 
@@ -33,20 +34,33 @@ def in_threads(function, items, done=None):
     list
         What it returned for each.
     """
-    if len(items) == 1 and done is None:
-        return [function(*items[0])]
-    with ThreadPoolExecutor(cores()) as pool:
-        tasks = [pool.submit(function, *item) for item in items]
-        results = []
+    left, results, finished, faults = iter(enumerate(items)), [None] * len(items), [], []
+
+    def work(done=None):
         try:
-            for number, task in enumerate(tasks, start=1):
-                results.append(task.result())
-                if done is not None:
-                    done(number / len(tasks))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        return results
+            for number, item in left:
+                if faults:
+                    break
+                results[number] = function(*item)
+                finished.append(number)
+                share = len(finished) / len(items)
+                if done is not None and share < 1:
+                    done(share)
+        except BaseException as fault:  # is raised where it was called
+            faults.append(fault)
+
+    # the caller works as well; a pool would take as long as many a task
+    helpers = [Thread(target=copy_context().run, args=(work,)) for _ in range(min(cores(), len(items)) - 1)]
+    for helper in helpers:
+        helper.start()
+    work(done)
+    for helper in helpers:
+        helper.join()
+    if faults:
+        raise faults[0]
+    if done is not None:
+        done(1.0)
+    return results
 
 
 class Work:
@@ -84,12 +98,11 @@ class Work:
 
 
 def at_once(*functions, together=True):
-    """What each of some functions without arguments gives, called in threads of their own; where not `together` one by
-    one, which takes less memory."""
+    """What each of some functions without arguments gives, called on all cores; where not `together` one by one, which
+    takes less memory."""
     if not together:
         return [function() for function in functions]
-    with ThreadPoolExecutor(len(functions)) as pool:
-        return [task.result() for task in [pool.submit(function) for function in functions]]
+    return in_threads(lambda function: function(), [(function,) for function in functions])
 
 
 def pieces(length, most=4):

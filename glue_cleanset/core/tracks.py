@@ -12,7 +12,7 @@ from scipy import ndimage
 from . import kernels_tracks as kernels
 from .detect import CAP, JOINT, Detector
 from .psf import Psf
-from .threads import in_threads
+from .threads import at_once, in_threads
 
 __all__ = ["MovingObjects", "find_tracks", "track_table"]
 
@@ -183,28 +183,32 @@ def _find_points(detector, outliers, events, numbers, psf):
         count = kernels.find_points(stack, row0, row1, top, rows.exact, *parts, points)
         found.append(points[:, :count].copy())
 
-    rows.each(look)
-    places = kernels.restless_places(inflation, median, 0, ny, model.sky, rows.exact, restless, _LIVELY, 2)
-    worst = np.argsort(-inflation[tuple(places)], kind="stable")
-
     def look_below(z, variance, corner):
         points = np.empty((6, 3 * n))
         count = kernels.find_hidden_points(z, variance, corner, psf.form, half, n // 6, hidden, points)
         found.append(points[:, :count])
 
-    places = places.T[worst[:_MOST_RESTLESS]].tolist()
-    step = max(1, _BOXES // n)
-    for first in range(0, len(places), step):
-        in_threads(look_below, _boxes(detector, places[first : first + step], 4 + 2 * half))
-    # what moved while the shutter was open: its peak as if it had stood still
-    streaks = np.zeros((6, 50 * n))
-    width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
-    parts = outliers.index, outliers.residual, numbers, len(events), ny, nx, width, lengths
-    streaks = streaks[:, : kernels.find_streaks(*parts, streaks)]
-    streaks[5] = _STREAK
-    streaks[3] /= psf.total * rows.exact[0][streaks[0].astype(int)]
-    points = np.concatenate([*found, streaks], axis=1)
-    return _without_twins(points, psf)
+    def look_at_restless():
+        places = kernels.restless_places(inflation, median, 0, ny, model.sky, rows.exact, restless, _LIVELY, 2)
+        worst = np.argsort(-inflation[tuple(places)], kind="stable")
+        places = places.T[worst[:_MOST_RESTLESS]].tolist()
+        step = max(1, _BOXES // n)
+        for first in range(0, len(places), step):
+            in_threads(look_below, _boxes(detector, places[first : first + step], 4 + 2 * half))
+
+    def look_for_streaks():
+        # what moved while the shutter was open: its peak as if it had stood still
+        streaks = np.zeros((6, 50 * n))
+        width, lengths = (psf.fwhm / 2.355) ** 2, (0.8 * psf.fwhm, _FAR)
+        parts = outliers.index, outliers.residual, numbers, len(events), ny, nx, width, lengths
+        streaks = streaks[:, : kernels.find_streaks(*parts, streaks)]
+        streaks[5] = _STREAK
+        streaks[3] /= psf.total * rows.exact[0][streaks[0].astype(int)]
+        found.append(streaks)
+
+    together = not rows.image_set.on_demand
+    at_once(lambda: rows.each(look), look_at_restless, look_for_streaks, together=together)
+    return _without_twins(np.concatenate(found, axis=1), psf)
 
 
 def _boxes(detector, places, reach):

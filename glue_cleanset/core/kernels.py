@@ -17,7 +17,7 @@ import numpy as np
 
 from .imageset import LARGEST
 
-_FEW = 48  # values of which the median is found faster by counting
+_FEW = 100  # values of which the median is found faster by counting
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "arcp", "nsz"}, "error_model": "numpy"}
 jit = numba.njit(**OPTIONS)
 inline = numba.njit(**OPTIONS, inline="always")

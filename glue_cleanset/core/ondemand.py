@@ -92,7 +92,7 @@ class FramesOnDemand:
         frame = frame % len(self)
         order = np.argsort(frame, axis=None, kind="stable")
         numbers, begin = np.unique(frame.reshape(-1)[order], return_index=True)
-        for i, here in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
+        for i, here in zip(numbers.tolist(), np.split(order, begin)[1:], strict=True):  # (there may be no point)
             lines = y.reshape(-1)[here] % self.shape[1]
             first = lines.min()
             values.reshape(-1)[here] = self.rows(i, first, lines.max() + 1)[lines - first, x.reshape(-1)[here]]

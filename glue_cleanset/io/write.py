@@ -30,6 +30,11 @@ __all__ = [
 ]
 
 _HISTORY_WIDTH = 72
+_LAST_BIT = 1 << 61  # that has another one above, and below the sign
+_NO_BITS = (
+    "the data quality of the frames takes bits beyond the 61st, so that none are left for 'rejected' and 'replaced'; "
+    "store it in 32 bits or fewer"
+)
 _LINES = 50_000  # of a table that are written at a time
 # only the result tells whether there is anything to write
 PERHAPS = ("hot_pixels.fits", "tracks.ecsv", "event_pixels.fits")
@@ -273,13 +278,17 @@ def _history(result):
 
 
 def free_bits(dq):
-    """Values of the two bits above those in use: (rejected, replaced)."""
+    """Values of the two bits above those in use: (rejected, replaced); ValueError where FITS has none left."""
     used = 0
+    if dq is not None and dq.dtype.kind == "f":  # what holds unsigned and signed numbers of 64 bits
+        raise ValueError(_NO_BITS)
     for flags in () if dq is None else dq:
         used |= int(np.bitwise_or.reduce(flags, axis=None))
     if used < 0:  # the sign is a bit too
         used += 1 << (8 * dq.dtype.itemsize)
     first = 1 << used.bit_length()
+    if first > _LAST_BIT:
+        raise ValueError(_NO_BITS)
     return first, 2 * first
 
 

@@ -53,6 +53,11 @@ def test_points_and_chosen_frames_are_those_of_the_array():
     np.testing.assert_array_equal(np.asarray(frames), CUBE)
 
 
+def test_no_points_are_no_values():
+    nowhere = (np.empty(0, int),) * 3
+    np.testing.assert_array_equal(Counted(CUBE)[nowhere], CUBE[nowhere])
+
+
 def test_rows_are_read_without_the_rest():
     frames = Counted(CUBE)
     frames[:, 4:9, 2:5]

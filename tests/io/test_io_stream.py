@@ -218,10 +218,10 @@ def test_data_quality_without_two_bits_left(small, tmp_path, flags):
         dq[3, 4] = flag
         parts = [fits.PrimaryHDU(), fits.ImageHDU(small[i].astype("f4"), name="SCI"), fits.ImageHDU(dq, name="DQ")]
         fits.HDUList(parts).writeto(tmp_path / "set" / f"f{i}.fits")
-    with pytest.raises(ValueError, match="data quality .* 32 bits"):
+    with pytest.raises(ValueError, match=r"data quality .* 32 bits"):
         clean_to_files(read_image_set(tmp_path / "set", on_demand=True), tmp_path / "out")
     image_set = read_image_set(tmp_path / "set")
-    with pytest.raises(ValueError, match="data quality .* 32 bits"):
+    with pytest.raises(ValueError, match=r"data quality .* 32 bits"):
         write_result(clean_image_set(image_set), image_set, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

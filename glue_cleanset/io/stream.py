@@ -134,7 +134,8 @@ def clean_to_files(
 
         return done
 
-    with _full_disk_told(outdir), _made(run.folder), _alone(run.folder):
+    goes_on = resume and (folder / _RECORD).exists()
+    with _full_disk_told(outdir), _made(run.folder, keep=goes_on), _alone(run.folder):
         if client is not None:
             from .cluster import rows_at_a_time
 
@@ -241,7 +242,22 @@ def is_finished(image_set, outdir, settings):
         return False
     table = Products(outdir).table("frames")
     known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
-    return known == (list(image_set.names), f"glue_cleanset {__version__}", settings.describe())
+    if known != (list(image_set.names), f"glue_cleanset {__version__}", settings.describe()):
+        return False
+    return _is_of(Products(outdir), image_set)
+
+
+def _is_of(products, image_set):
+    """Whether cleaned frames were made of these: a row of each is that of the frame where nothing was rejected."""
+    cleaned, dtype = products.cleaned, copied_dtype(image_set)
+    if cleaned.shape != image_set.shape:
+        return False
+    y = cleaned.shape[1] // 2
+    for i in range(len(cleaned)):
+        same = np.isclose(cleaned[i, y], image_set.frames[i, y].astype(dtype), rtol=0, atol=0, equal_nan=True)
+        if not (same | products.rejected[i, y]).all():
+            return False
+    return True
 
 
 def unfinished_run(
@@ -262,10 +278,10 @@ def unfinished_run(
         None where there is no such run in `outdir`; else in what it differs from this cleaning: empty where nothing
         does.
     """
-    record = Path(outdir) / RUN_FOLDER / _RECORD
-    if not record.exists():
+    folder = Path(outdir) / RUN_FOLDER
+    if not (folder / _RECORD).exists():
         return None
-    before = json.loads(record.read_text(encoding="utf-8"))
+    before = _recorded(folder)
     now = _fingerprint(image_set, settings, protect, reject)
     for name, value in (("gain", gain), ("readnoise", readnoise)):
         if value is not None:
@@ -297,14 +313,15 @@ def _full_disk_told(outdir):
 
 
 @contextmanager
-def _made(folder):
-    """Make a folder; it goes again, with all that is in it, where the set turns out to be one that nobody can clean."""
+def _made(folder, keep):
+    """Make a folder; where it is not to be kept it goes again, with all that is in it, if the set turns out to be one
+    that nobody can clean."""
     missing = [path for path in folder.parents if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
-    except (ValueError, TypeError) as error:
-        if not isinstance(error, _OtherRunError):
+    except (ValueError, TypeError):
+        if not keep:
             shutil.rmtree(folder)
             for path in missing:
                 path.rmdir()
@@ -416,17 +433,21 @@ class _Run(Work):
         """Go on with what is in the folder, or empty it."""
         record = self.folder / _RECORD
         if resume and record.exists():
-            before = json.loads(record.read_text(encoding="utf-8"))
+            before = _recorded(self.folder)
             rows = before.pop("block_rows")
             # (less memory may be the reason to go on)
             self.block_rows = rows if memory is None else self.block_rows
             changed = _differences(before, self.fingerprint)
             if changed:
-                raise _OtherRunError(
+                raise ValueError(
                     f"the unfinished run in {self.folder.parent} was begun with another {listed(changed)}; give what "
                     "it was begun with, or begin anew (overwrite, --overwrite)"
                 )
-            for path in self.folder.rglob("*.part"):  # of writing that was cut off
+            for path in list(self.folder.rglob("*.part")):  # of writing that was cut off
+                path.unlink(missing_ok=True)
+            # where the power went there may be names of files whose content was lost
+            lost = [path for path in self.folder.rglob("*.*") if path.is_file() and not path.stat().st_size]
+            for path in [*lost, *[self.folder / _COMPLETE] * bool(lost)]:
                 path.unlink(missing_ok=True)
             return
         self._remove(all_but=(_LOCK,))
@@ -656,8 +677,12 @@ def _load(path):
         return tuple(found[name] for name in found.files)
 
 
-class _OtherRunError(ValueError):
-    """What is asked for is not what the unfinished run was begun with."""
+def _recorded(folder):
+    """What a run was begun with; where nobody can tell any more nothing of it."""
+    try:
+        return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except ValueError:
+        return {"block_rows": None, "set of frames": ["not known any more"]}
 
 
 def _fingerprint(image_set, settings, protect, reject):

@@ -23,7 +23,7 @@ from glue_cleanset.core.simulate import simulate_set
 from glue_cleanset.io import stream
 from glue_cleanset.io.frames import FitsFrames
 from glue_cleanset.io.read import read_image_set
-from glue_cleanset.io.stream import RUN_FOLDER, check_folder, clean_to_files
+from glue_cleanset.io.stream import RUN_FOLDER, check_folder, clean_to_files, unfinished_run
 from glue_cleanset.io.write import write_result
 
 TINY = 1e-9  # GB: blocks of as few rows as there may be
@@ -281,6 +281,43 @@ def test_what_was_cut_off_does_not_stay(files, tmp_path):
     with pytest.raises(CleanCancelled):
         clean(files, tmp_path / "out", resume=True, progress=stop_at(0))
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [(0.19, "frame_00002.npy"), (0.5, "look_*_00001.npz"), (0.8, "judged.pickle"), (0.85, "f1_*.fits")],
+)
+def test_files_that_a_power_failure_has_emptied_are_made_again(files, tmp_path, when, name):
+    with pytest.raises(CleanCancelled):
+        clean(files, tmp_path / "out", progress=stop_at(when))
+    lost = list((tmp_path / "out" / RUN_FOLDER).rglob(name))
+    assert lost
+    for path in lost:
+        path.write_bytes(b"")
+    resume(files, tmp_path / "out")
+
+
+def test_what_a_run_has_done_survives_an_error_when_it_is_resumed(files, unfinished, monkeypatch):
+    def judge(*args, **kwargs):
+        raise ValueError("a piece is damaged")
+
+    before = sorted((unfinished / RUN_FOLDER).iterdir())
+    with monkeypatch.context() as context:
+        context.setattr(stream, "judge_image_set", judge)
+        with pytest.raises(ValueError, match="damaged"):
+            clean(files, unfinished, resume=True)
+    assert sorted((unfinished / RUN_FOLDER).iterdir()) == before
+    resume(files, unfinished)
+
+
+@pytest.mark.parametrize("record", ["", '{"version'])
+def test_a_run_that_nobody_knows_any_more(files, unfinished, record):
+    (unfinished / RUN_FOLDER / "run.json").write_text(record)
+    assert unfinished_run(opened(files), unfinished)
+    with pytest.raises(ValueError, match=r"not known any more\); .* begin anew"):
+        clean(files, unfinished, resume=True)
+    clean(files, unfinished, overwrite=True)
+    assert bytes_of(unfinished) == files[1]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

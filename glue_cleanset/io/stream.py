@@ -8,7 +8,7 @@ import pickle
 import platform
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -117,6 +117,8 @@ def clean_to_files(
         Where `progress` returned False. What is done stays for `resume`.
     """
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(f"client is {client!r}; give a distributed.Client, as glue_cleanset.io.cluster.connect makes")
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
     costs = expected_costs(image_set, outdir, memory)
@@ -322,9 +324,10 @@ def _made(folder, keep):
         yield
     except (ValueError, TypeError):
         if not keep:
-            shutil.rmtree(folder)
-            for path in missing:
-                path.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # somebody else has put something there
+                for path in missing:
+                    path.rmdir()
         raise
 
 

@@ -64,7 +64,7 @@ def check_output(image_set, outdir, *, overwrite=False):
     FileExistsError
         Where files are there already, or would replace the frames.
     OSError
-        Where the folder cannot be written.
+        Where the folder cannot be written, or has folders of the names of the files.
     """
     outdir = Path(outdir)
     bases = file_stems(image_set.names)
@@ -76,6 +76,9 @@ def check_output(image_set, outdir, *, overwrite=False):
     own = [path for path in (*paths, *perhaps) if path.resolve() in inputs]
     if own:
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
+    folders = [path for path in (*paths, *perhaps) if path.is_dir()]
+    if folders:
+        raise IsADirectoryError(f"{folders[0]} is a folder, where a file is to go; choose another output folder")
     there = [path for path in (*paths, *perhaps) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         raise FileExistsError(

@@ -398,6 +398,22 @@ def test_shifts_that_are_not_known_do_not_count_as_others(small_set, tmp_path):
     assert (tmp_path / "out" / "rejection_map.fits").exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"memory": 0}, ValueError, "memory is 0; give a positive number of GB"),
+        ({"memory": -1.0}, ValueError, "memory is -1.0; give"),
+        ({"memory": float("nan")}, ValueError, "memory is nan; give"),
+        ({"memory": float("inf")}, ValueError, "memory is inf; give"),
+        ({"client": "tcp://host:8786"}, TypeError, r"client is 'tcp://host:8786'; give a distributed\.Client"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told_before_any_work(files, tmp_path, wrong, error, message):
+    with pytest.raises(error, match=message):
+        clean(files, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
 def test_resuming_where_there_is_nothing_begins(files, tmp_path):
     resume(files, tmp_path / "new" / "out")
     with pytest.raises(FileExistsError, match=r"no unfinished run in .*out to go on with, and .*f0_crclean.fits and"):
@@ -412,6 +428,24 @@ def test_a_set_that_cannot_be_cleaned_leaves_nothing(files, tmp_path, monkeypatc
     with pytest.raises(ValueError, match="normalised"):
         clean(files, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_somebody_has_put_there_meanwhile_stays(files, tmp_path):
+    def progress(done, total):
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+        raise ValueError("the set cannot be cleaned")
+
+    with pytest.raises(ValueError, match="cannot be cleaned"):
+        clean(files, tmp_path / "out", progress=progress)
+    assert bytes_of(tmp_path / "out") == {"mine.txt": b"mine"}
+    assert not (tmp_path / "out" / RUN_FOLDER).exists()
+
+
+def test_a_folder_of_the_name_of_a_file_is_told_before_any_work(files, tmp_path):
+    (tmp_path / "out" / "events.ecsv").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"events\.ecsv is a folder, where a file is to go; choose another"):
+        clean(files, tmp_path / "out", overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["events.ecsv"]
 
 
 def test_files_that_came_meanwhile_are_not_replaced(files, tmp_path):

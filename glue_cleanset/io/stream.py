@@ -633,7 +633,7 @@ class _WriteFrame:
     def __call__(self, i, names, header, index, values, rejected, own):
         paths = [self.folder / "products" / name for name in names]
         if not all(path.exists() for path in paths):
-            cleaned = np.array(self.source.frames[i], copied_dtype(self.source))
+            cleaned = np.array(self.source.frames[i], copied_dtype(self.source), order="C")  # (flat below)
             cleaned.reshape(-1)[index] = values
             flags = np.zeros(cleaned.shape, bool)
             flags.reshape(-1)[rejected] = True

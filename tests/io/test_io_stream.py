@@ -282,6 +282,14 @@ def test_a_set_in_memory(small, tmp_path, dtype):
     assert image_set.frames is frames
 
 
+def test_a_set_in_memory_in_another_order(small, tmp_path):
+    image_set = ImageSet(np.asfortranarray(small.astype("f4")))  # columns first, as of other languages
+    result = clean_to_files(image_set, tmp_path / "streamed", memory=TINY)
+    expected = clean_image_set(image_set)
+    assert expected.rejected.any()
+    np.testing.assert_array_equal(np.asarray(result.cleaned), expected.cleaned)
+
+
 @pytest.fixture(scope="module")
 def files(night, tmp_path_factory):
     """The night's files, and what cleaning them in memory writes."""

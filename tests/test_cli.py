@@ -395,6 +395,12 @@ def test_frames_of_the_same_names_are_not_taken_for_those_that_were_cleaned(fold
     assert bytes_of(tmp_path / "whole") == whole
 
 
+def test_frames_that_were_cleaned_with_a_given_gain_are_not_those_of_a_gain_that_is_found(folder, tmp_path, capsys):
+    assert run("clean", folder, "-o", tmp_path / "out", "--gain", "1.5") == 0
+    assert run("clean", folder, "-o", tmp_path / "out", "--resume") == 1
+    assert "there is no unfinished run" in error_of(capsys)
+
+
 def test_resumed(folder, tmp_path, monkeypatch, whole):
     out = tmp_path / "out"
     for share in (0.1, 0.5, 0.9):

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from astropy.io import fits
 
 try:
     import fcntl
@@ -223,8 +224,8 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
 def is_finished(image_set, outdir, settings):
     """Whether a folder holds, complete, what cleaning these very files with these settings gives.
 
-    For a run that was stopped after its last step, of which nobody was told. What is known by the settings only: where
-    gain, shifts or regions are given nobody can tell.
+    For a run that was stopped after its last step, of which nobody was told. Gain and read noise as found from the set:
+    where they, shifts or regions are given nobody can tell.
 
     Parameters
     ----------
@@ -245,6 +246,9 @@ def is_finished(image_set, outdir, settings):
     table = Products(outdir).table("frames")
     known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
     if known != (list(image_set.names), f"glue_cleanset {__version__}", settings.describe()):
+        return False
+    header = fits.getheader(paths[0])
+    if any(header.comments[word].endswith("given") for word in ("CRGAIN", "CRRDNOIS") if word in header):
         return False
     return _is_of(Products(outdir), image_set)
 

@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import re
 import subprocess
 import sys
@@ -378,6 +379,26 @@ def test_stopped_and_resumed(folder, tmp_path, capsys, monkeypatch, whole):
     assert run("clean", folder, "-o", out, "--resume") == 1
     assert "there is no unfinished run" in error_of(capsys)
     assert bytes_of(out) == whole
+
+
+def test_frames_of_the_same_names_are_not_taken_for_those_that_were_cleaned(folder, tmp_path, capsys, whole):
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in folder.glob("*.fits"):
+        with fits.open(path) as hdus:
+            fits.writeto(other / path.name, hdus[0].data[::-1].copy(), hdus[0].header)
+        os.utime(other / path.name, (1e9, 1e9))  # older than what is cleaned
+    assert run("clean", folder, "-o", tmp_path / "whole", "--resume") == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert run("clean", other, "-o", tmp_path / "whole", "--resume") == 1
+    assert "there is no unfinished run" in error_of(capsys)
+    assert bytes_of(tmp_path / "whole") == whole
+
+
+def test_frames_that_were_cleaned_with_a_given_gain_are_not_those_of_a_gain_that_is_found(folder, tmp_path, capsys):
+    assert run("clean", folder, "-o", tmp_path / "out", "--gain", "1.5") == 0
+    assert run("clean", folder, "-o", tmp_path / "out", "--resume") == 1
+    assert "there is no unfinished run" in error_of(capsys)
 
 
 def test_resumed(folder, tmp_path, monkeypatch, whole):

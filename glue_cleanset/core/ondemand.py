@@ -54,8 +54,14 @@ class FramesOnDemand:
         values = self[:]
         return values if dtype is None else values.astype(dtype, copy=False)
 
+    def ravel(self):
+        """IndexError: who asks for all values in a row would have them all in memory; `__array__` gives them."""
+        raise IndexError(f"{self.size} values that are read on demand are not given as one array")
+
     def __getitem__(self, key):
-        """As of an array: integers, slices and integer arrays; always a copy, native byte order."""
+        """As of an array: integers, slices, integer arrays, or a mask of all pixels; a copy in native byte order."""
+        if isinstance(key, (np.ndarray, FramesOnDemand)) and key.ndim == 3 and key.dtype.kind == "b":
+            return self._masked(key)
         key = key if isinstance(key, tuple) else (key,)
         if any(k is Ellipsis for k in key):
             place = next(place for place, k in enumerate(key) if k is Ellipsis)
@@ -92,11 +98,21 @@ class FramesOnDemand:
         frame = frame % len(self)
         order = np.argsort(frame, axis=None, kind="stable")
         numbers, begin = np.unique(frame.reshape(-1)[order], return_index=True)
-        for i, here in zip(numbers.tolist(), np.split(order, begin[1:]), strict=True):
+        for i, here in zip(numbers.tolist(), np.split(order, begin)[1:], strict=True):  # (there may be no point)
             lines = y.reshape(-1)[here] % self.shape[1]
             first = lines.min()
             values.reshape(-1)[here] = self.rows(i, first, lines.max() + 1)[lines - first, x.reshape(-1)[here]]
         return values
+
+    def _masked(self, mask):
+        if mask.shape != self.shape:
+            raise IndexError(f"the mask has shape {mask.shape}, the frames {self.shape}")
+        found = [np.empty(0, self.dtype)]
+        for i in range(len(self)):
+            here = mask[i]
+            if here.any():
+                found.append(np.asarray(self.frame(i), self.dtype)[here])
+        return np.concatenate(found)
 
     def _empty(self, y, x):
         """Shape of a part of one frame."""

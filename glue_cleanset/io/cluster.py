@@ -1,6 +1,7 @@
 """Work of a cleaning that is done by the workers of dask.distributed, on one machine or on many."""
 
 import pickle
+import re
 import time
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -45,6 +46,8 @@ def connect(address):
         raise ImportError(
             f"work on a cluster needs dask.distributed, pip install 'glue-cleanset[cluster]': {error}"
         ) from error
+    if not re.fullmatch(r"inproc://.+|.+:\d+(/.*)?", address):  # dask would take half a minute, and say more than that
+        raise OSError(f"{address!r} is no address of a dask scheduler; give what it has printed, as tcp://host:8786")
     try:
         return Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -54,7 +54,14 @@ def expected_costs(image_set, outdir, memory=None):
     Returns
     -------
     Costs
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where `memory` is no positive number.
     """
+    if memory is not None and not 0 < memory < np.inf:
+        raise ValueError(f"memory is {memory!r}; give a positive number of GB")
     n, ny, nx = image_set.shape
     size = image_set.frames.size
     files = {image.path: image.state[0] for image in getattr(image_set.frames, "images", ())}

@@ -147,7 +147,10 @@ class FitsFile:
     """
 
     def __init__(self, image):
-        facts = os.stat(image.path)
+        try:
+            facts = os.stat(image.path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{image.path} is not there any more; put it back, or open the set again") from None
         if (facts.st_size, facts.st_mtime_ns) != image.state:
             raise OSError(f"{image.path} has changed since it was opened; open the set again")
         self.path = image.path

@@ -38,10 +38,12 @@ _COMPANIONS = _MASKS | {
     *("WHT", "WEIGHT", "CTX", "CON", "SAMP", "TIME", "EXPMAP", "AREA", "BKG", "BACKGROUND"),
     *("WAVELENGTH", "PSF", "PSFEX", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"),
 }
-# of the file or of a third axis, not of the frame's image
+# of the file or of a third axis, not of the frame's image; or of distortion that other extensions tabulate, without
+# which nobody can read the coordinates at all
 _STRUCTURAL = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|"
-    r"EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)[34]|(CD|PC)(\d_[34]|[34]_\d)"
+    r"EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)[34]|(CD|PC)(\d_[34]|[34]_\d)|"
+    r"(CPDIS|CQDIS|CPERR|CQERR|D2IMDIS|D2IMERR)\d[A-Z]?|(DP|DQ|D2IM)\d[A-Z]?(\..*)?|D2IMEXT|AXISCORR"
 )
 _UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, ZlibError, fits.VerifyError)
 

@@ -9,12 +9,13 @@ import platform
 import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from astropy.io import fits
 
 try:
     import fcntl
@@ -122,6 +123,8 @@ def clean_to_files(
         Where `progress` returned False. What is done stays for `resume`.
     """
     image_set = checked_set(image_set, settings, None, gain, readnoise, None, protect, reject)
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(f"client is {client!r}; give a distributed.Client, as glue_cleanset.io.cluster.connect makes")
     outdir = Path(outdir)
     names = [path.name for path in check_folder(image_set, outdir, overwrite=overwrite, resume=resume)]
     costs = expected_costs(image_set, outdir, memory)
@@ -139,7 +142,8 @@ def clean_to_files(
 
         return done
 
-    with _full_disk_told(outdir), _made(run.folder), _alone(run.folder):
+    goes_on = resume and (folder / _RECORD).exists()
+    with _full_disk_told(outdir), _made(run.folder, keep=goes_on), _alone(run.folder):
         if client is not None:
             from .cluster import rows_at_a_time
 
@@ -227,8 +231,8 @@ def check_folder(image_set, outdir, *, overwrite=False, resume=False):
 def is_finished(image_set, outdir, settings):
     """Whether a folder holds, complete, what cleaning these very files with these settings gives.
 
-    For a run that was stopped after its last step, of which nobody was told. What is known by the settings only: where
-    gain, shifts or regions are given nobody can tell.
+    For a run that was stopped after its last step, of which nobody was told. Gain and read noise as found from the set:
+    where they, shifts or regions are given nobody can tell.
 
     Parameters
     ----------
@@ -248,7 +252,25 @@ def is_finished(image_set, outdir, settings):
         return False
     table = Products(outdir).table("frames")
     known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
-    return known == (list(image_set.names), f"glue_cleanset {__version__}", settings.describe())
+    if known != (list(image_set.names), f"glue_cleanset {__version__}", settings.describe()):
+        return False
+    header = fits.getheader(paths[0])
+    if any(header.comments[word].endswith("given") for word in ("CRGAIN", "CRRDNOIS") if word in header):
+        return False
+    return _is_of(Products(outdir), image_set)
+
+
+def _is_of(products, image_set):
+    """Whether cleaned frames were made of these: a row of each is that of the frame where nothing was rejected."""
+    cleaned, dtype = products.cleaned, copied_dtype(image_set)
+    if cleaned.shape != image_set.shape:
+        return False
+    y = cleaned.shape[1] // 2
+    for i in range(len(cleaned)):
+        same = np.isclose(cleaned[i, y], image_set.frames[i, y].astype(dtype), rtol=0, atol=0, equal_nan=True)
+        if not (same | products.rejected[i, y]).all():
+            return False
+    return True
 
 
 def unfinished_run(
@@ -269,10 +291,10 @@ def unfinished_run(
         None where there is no such run in `outdir`; else in what it differs from this cleaning: empty where nothing
         does.
     """
-    record = Path(outdir) / RUN_FOLDER / _RECORD
-    if not record.exists():
+    folder = Path(outdir) / RUN_FOLDER
+    if not (folder / _RECORD).exists():
         return None
-    before = json.loads(record.read_text(encoding="utf-8"))
+    before = _recorded(folder)
     now = _fingerprint(image_set, settings, protect, reject)
     for name, value in (("gain", gain), ("readnoise", readnoise)):
         if value is not None:
@@ -304,17 +326,19 @@ def _full_disk_told(outdir):
 
 
 @contextmanager
-def _made(folder):
-    """Make a folder; it goes again, with all that is in it, where the set turns out to be one that nobody can clean."""
+def _made(folder, keep):
+    """Make a folder; where it is not to be kept it goes again, with all that is in it, if the set turns out to be one
+    that nobody can clean."""
     missing = [path for path in folder.parents if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
-    except (ValueError, TypeError) as error:
-        if not isinstance(error, _OtherRunError):
-            shutil.rmtree(folder)
-            for path in missing:
-                path.rmdir()
+    except (ValueError, TypeError):
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # somebody else has put something there
+                for path in missing:
+                    path.rmdir()
         raise
 
 
@@ -423,17 +447,21 @@ class _Run(Work):
         """Go on with what is in the folder, or empty it."""
         record = self.folder / _RECORD
         if resume and record.exists():
-            before = json.loads(record.read_text(encoding="utf-8"))
+            before = _recorded(self.folder)
             rows = before.pop("block_rows")
             # (less memory may be the reason to go on)
             self.block_rows = rows if memory is None else self.block_rows
             changed = _differences(before, self.fingerprint)
             if changed:
-                raise _OtherRunError(
+                raise ValueError(
                     f"the unfinished run in {self.folder.parent} was begun with another {listed(changed)}; give what "
                     "it was begun with, or begin anew (overwrite, --overwrite)"
                 )
-            for path in self.folder.rglob("*.part"):  # of writing that was cut off
+            for path in list(self.folder.rglob("*.part")):  # of writing that was cut off
+                path.unlink(missing_ok=True)
+            # where the power went there may be names of files whose content was lost
+            lost = [path for path in self.folder.rglob("*.*") if path.is_file() and not path.stat().st_size]
+            for path in [*lost, *[self.folder / _COMPLETE] * bool(lost)]:
                 path.unlink(missing_ok=True)
             return
         self._remove(all_but=(_LOCK,))
@@ -635,7 +663,7 @@ class _WriteFrame:
     def __call__(self, i, names, header, index, values, rejected, own):
         paths = [self.folder / "products" / name for name in names]
         if not all(path.exists() for path in paths):
-            cleaned = np.array(self.source.frames[i], copied_dtype(self.source))
+            cleaned = np.array(self.source.frames[i], copied_dtype(self.source), order="C")  # (flat below)
             cleaned.reshape(-1)[index] = values
             flags = np.zeros(cleaned.shape, bool)
             flags.reshape(-1)[rejected] = True
@@ -682,8 +710,12 @@ def _load(path):
         return tuple(found[name] for name in found.files)
 
 
-class _OtherRunError(ValueError):
-    """What is asked for is not what the unfinished run was begun with."""
+def _recorded(folder):
+    """What a run was begun with; where nobody can tell any more nothing of it."""
+    try:
+        return json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except ValueError:
+        return {"block_rows": None, "set of frames": ["not known any more"]}
 
 
 def _fingerprint(image_set, settings, protect, reject):

@@ -30,6 +30,11 @@ __all__ = [
 ]
 
 _HISTORY_WIDTH = 72
+_LAST_BIT = 1 << 61  # that has another one above, and below the sign
+_NO_BITS = (
+    "the data quality of the frames takes bits beyond the 61st, so that none are left for 'rejected' and 'replaced'; "
+    "store it in 32 bits or fewer"
+)
 _LINES = 50_000  # of a table that are written at a time
 # only the result tells whether there is anything to write
 PERHAPS = ("hot_pixels.fits", "tracks.ecsv", "event_pixels.fits")
@@ -59,7 +64,7 @@ def check_output(image_set, outdir, *, overwrite=False):
     FileExistsError
         Where files are there already, or would replace the frames.
     OSError
-        Where the folder cannot be written.
+        Where the folder cannot be written, or has folders of the names of the files.
     """
     outdir = Path(outdir)
     bases = file_stems(image_set.names)
@@ -71,6 +76,9 @@ def check_output(image_set, outdir, *, overwrite=False):
     own = [path for path in (*paths, *perhaps) if path.resolve() in inputs]
     if own:
         raise FileExistsError(f"{own[0]} is one of the frames; choose another output folder")
+    folders = [path for path in (*paths, *perhaps) if path.is_dir()]
+    if folders:
+        raise IsADirectoryError(f"{folders[0]} is a folder, where a file is to go; choose another output folder")
     there = [path for path in (*paths, *perhaps) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         raise FileExistsError(
@@ -273,13 +281,17 @@ def _history(result):
 
 
 def free_bits(dq):
-    """Values of the two bits above those in use: (rejected, replaced)."""
+    """Values of the two bits above those in use: (rejected, replaced); ValueError where FITS has none left."""
     used = 0
+    if dq is not None and dq.dtype.kind == "f":  # what holds unsigned and signed numbers of 64 bits
+        raise ValueError(_NO_BITS)
     for flags in () if dq is None else dq:
         used |= int(np.bitwise_or.reduce(flags, axis=None))
     if used < 0:  # the sign is a bit too
         used += 1 << (8 * dq.dtype.itemsize)
     first = 1 << used.bit_length()
+    if first > _LAST_BIT:
+        raise ValueError(_NO_BITS)
     return first, 2 * first
 
 

@@ -53,6 +53,24 @@ def test_points_and_chosen_frames_are_those_of_the_array():
     np.testing.assert_array_equal(np.asarray(frames), CUBE)
 
 
+def test_pixels_of_a_mask_are_those_of_the_array():
+    for mask in (CUBE > 110, np.zeros(CUBE.shape, bool)):
+        np.testing.assert_array_equal(Counted(CUBE)[mask], CUBE[mask])
+        np.testing.assert_array_equal(Counted(CUBE)[Counted(mask)], CUBE[mask])
+    with pytest.raises(IndexError, match=r"the mask has shape \(4, 23, 17\), the frames \(5, 23, 17\)"):
+        Counted(CUBE)[CUBE[:4] > 110]
+
+
+def test_nobody_gets_all_values_unasked():
+    with pytest.raises(IndexError, match="1955 values"):  # which glue's scatter plot takes for a layer it cannot show
+        Counted(CUBE).ravel()
+
+
+def test_no_points_are_no_values():
+    nowhere = (np.empty(0, int),) * 3
+    np.testing.assert_array_equal(Counted(CUBE)[nowhere], CUBE[nowhere])
+
+
 def test_rows_are_read_without_the_rest():
     frames = Counted(CUBE)
     frames[:, 4:9, 2:5]

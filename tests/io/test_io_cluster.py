@@ -266,6 +266,12 @@ def test_nothing_answers(monkeypatch, inputs, tmp_path, capsys):
     assert "glue-cleanset: error: no dask scheduler answers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["host", "tcp://host", ""])
+def test_what_is_no_address(address):
+    with pytest.raises(OSError, match=rf"'{address}' is no address of a dask scheduler; give .* tcp://host:8786"):
+        connect(address)
+
+
 def test_no_workers(monkeypatch, small_set, tmp_path):
     monkeypatch.setattr(on_cluster, "_PATIENCE", 0.5)
     with (

@@ -334,7 +334,7 @@ def test_a_file_that_changed_is_told(tmp_path, suffix, how):
         lazy.frames.rows(1, 0, 1)
     np.testing.assert_array_equal(lazy.frames[0], image(0))
     paths[2].unlink()
-    with pytest.raises(FileNotFoundError, match=rf"f2.{suffix}"):
+    with pytest.raises(FileNotFoundError, match=rf"f2.{suffix} is not there any more; put it back"):
         lazy.frames.frame(2)
 
 

@@ -384,6 +384,21 @@ def test_files_that_are_no_frames(frames, tmp_path, name, content, message):
         read_image_set([frames[0], path])
 
 
+@pytest.mark.parametrize("on_demand", [False, True])
+def test_gzip_whose_check_sum_is_wrong(tmp_path, on_demand):
+    rng = np.random.default_rng(1)
+    for i in range(3):
+        path = write_frame(tmp_path / f"f{i}.fits", rng.normal(300, 20, (70, 60)).astype("f4"))
+        packed = bytearray(gzip.compress(path.read_bytes(), 6))
+        path.unlink()
+        if i == 1:
+            middle = len(packed) // 2  # it unpacks, to other values
+            packed[middle : middle + 400] = (byte ^ 0x5A for byte in packed[middle : middle + 400])
+        path.with_suffix(".fits.gz").write_bytes(packed)
+    with pytest.raises(BadFramesError, match=r"1 of 3 frames .*f1.fits.gz cannot be read as FITS, it is .* damaged"):
+        read_image_set(tmp_path, on_demand=on_demand)
+
+
 @pytest.mark.parametrize("suffix", ["fits", "fits.gz", "fits.fz"])
 def test_truncated(tmp_path, suffix):
     rng = np.random.default_rng(1)

@@ -23,7 +23,7 @@ from glue_cleanset.core.simulate import simulate_set
 from glue_cleanset.io import stream
 from glue_cleanset.io.frames import FitsFrames
 from glue_cleanset.io.read import read_image_set
-from glue_cleanset.io.stream import RUN_FOLDER, check_folder, clean_to_files
+from glue_cleanset.io.stream import RUN_FOLDER, check_folder, clean_to_files, unfinished_run
 from glue_cleanset.io.write import write_result
 
 TINY = 1e-9  # GB: blocks of as few rows as there may be
@@ -283,6 +283,43 @@ def test_what_was_cut_off_does_not_stay(files, tmp_path):
     assert not left.exists()
 
 
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [(0.19, "frame_00002.npy"), (0.5, "look_*_00001.npz"), (0.8, "judged.pickle"), (0.85, "f1_*.fits")],
+)
+def test_files_that_a_power_failure_has_emptied_are_made_again(files, tmp_path, when, name):
+    with pytest.raises(CleanCancelled):
+        clean(files, tmp_path / "out", progress=stop_at(when))
+    lost = list((tmp_path / "out" / RUN_FOLDER).rglob(name))
+    assert lost
+    for path in lost:
+        path.write_bytes(b"")
+    resume(files, tmp_path / "out")
+
+
+def test_what_a_run_has_done_survives_an_error_when_it_is_resumed(files, unfinished, monkeypatch):
+    def judge(*args, **kwargs):
+        raise ValueError("a piece is damaged")
+
+    before = sorted((unfinished / RUN_FOLDER).iterdir())
+    with monkeypatch.context() as context:
+        context.setattr(stream, "judge_image_set", judge)
+        with pytest.raises(ValueError, match="damaged"):
+            clean(files, unfinished, resume=True)
+    assert sorted((unfinished / RUN_FOLDER).iterdir()) == before
+    resume(files, unfinished)
+
+
+@pytest.mark.parametrize("record", ["", '{"version'])
+def test_a_run_that_nobody_knows_any_more(files, unfinished, record):
+    (unfinished / RUN_FOLDER / "run.json").write_text(record)
+    assert unfinished_run(opened(files), unfinished)
+    with pytest.raises(ValueError, match=r"not known any more\); .* begin anew"):
+        clean(files, unfinished, resume=True)
+    clean(files, unfinished, overwrite=True)
+    assert bytes_of(unfinished) == files[1]
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +398,22 @@ def test_shifts_that_are_not_known_do_not_count_as_others(small_set, tmp_path):
     assert (tmp_path / "out" / "rejection_map.fits").exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"memory": 0}, ValueError, "memory is 0; give a positive number of GB"),
+        ({"memory": -1.0}, ValueError, "memory is -1.0; give"),
+        ({"memory": float("nan")}, ValueError, "memory is nan; give"),
+        ({"memory": float("inf")}, ValueError, "memory is inf; give"),
+        ({"client": "tcp://host:8786"}, TypeError, r"client is 'tcp://host:8786'; give a distributed\.Client"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told_before_any_work(files, tmp_path, wrong, error, message):
+    with pytest.raises(error, match=message):
+        clean(files, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
 def test_resuming_where_there_is_nothing_begins(files, tmp_path):
     resume(files, tmp_path / "new" / "out")
     with pytest.raises(FileExistsError, match=r"no unfinished run in .*out to go on with, and .*f0_crclean.fits and"):
@@ -375,6 +428,24 @@ def test_a_set_that_cannot_be_cleaned_leaves_nothing(files, tmp_path, monkeypatc
     with pytest.raises(ValueError, match="normalised"):
         clean(files, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_somebody_has_put_there_meanwhile_stays(files, tmp_path):
+    def progress(done, total):
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+        raise ValueError("the set cannot be cleaned")
+
+    with pytest.raises(ValueError, match="cannot be cleaned"):
+        clean(files, tmp_path / "out", progress=progress)
+    assert bytes_of(tmp_path / "out") == {"mine.txt": b"mine"}
+    assert not (tmp_path / "out" / RUN_FOLDER).exists()
+
+
+def test_a_folder_of_the_name_of_a_file_is_told_before_any_work(files, tmp_path):
+    (tmp_path / "out" / "events.ecsv").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"events\.ecsv is a folder, where a file is to go; choose another"):
+        clean(files, tmp_path / "out", overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["events.ecsv"]
 
 
 def test_files_that_came_meanwhile_are_not_replaced(files, tmp_path):

@@ -141,6 +141,7 @@ def test_a_night(night, tmp_path):
     [
         CleanSettings("ccd", grow=2, repair="mean"),
         CleanSettings("sigma", repair="neighbours", max_rejected=2),
+        CleanSettings("sigma", high=50.0, grow=2),  # nothing is found
         CleanSettings("mad", repair="nan", min_frames=3),
         CleanSettings("winsorized", repair="zero"),
         CleanSettings("percentile", repair="none"),
@@ -209,6 +210,22 @@ def test_data_quality(small, tmp_path, dtype, suffix):
     assert not np.asarray(result.rejected)[np.asarray(result.mask)].any()
 
 
+@pytest.mark.parametrize("flags", [[2**61, 0, 0], [-1, 0, 0]])
+def test_data_quality_without_two_bits_left(small, tmp_path, flags):
+    (tmp_path / "set").mkdir()
+    for i, flag in enumerate(flags):
+        dq = np.zeros(SHAPE, "i8")
+        dq[3, 4] = flag
+        parts = [fits.PrimaryHDU(), fits.ImageHDU(small[i].astype("f4"), name="SCI"), fits.ImageHDU(dq, name="DQ")]
+        fits.HDUList(parts).writeto(tmp_path / "set" / f"f{i}.fits")
+    with pytest.raises(ValueError, match=r"data quality .* 32 bits"):
+        clean_to_files(read_image_set(tmp_path / "set", on_demand=True), tmp_path / "out")
+    image_set = read_image_set(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"data quality .* 32 bits"):
+        write_result(clean_image_set(image_set), image_set, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cube(small, tmp_path):
     fits.PrimaryHDU(small.astype("i2")).writeto(tmp_path / "cube.fits")
     check(tmp_path / "cube.fits", tmp_path)
@@ -263,6 +280,14 @@ def test_a_set_in_memory(small, tmp_path, dtype):
     assert bytes_of(tmp_path / "streamed") == bytes_of(tmp_path / "expected")
     np.testing.assert_array_equal(np.asarray(result.rejected), expected.rejected)
     assert image_set.frames is frames
+
+
+def test_a_set_in_memory_in_another_order(small, tmp_path):
+    image_set = ImageSet(np.asfortranarray(small.astype("f4")))  # columns first, as of other languages
+    result = clean_to_files(image_set, tmp_path / "streamed", memory=TINY)
+    expected = clean_image_set(image_set)
+    assert expected.rejected.any()
+    np.testing.assert_array_equal(np.asarray(result.cleaned), expected.cleaned)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 from fits_files import SHAPE, image, make_result, write_frame
 
 import glue_cleanset
@@ -290,3 +291,23 @@ def test_a_failure_leaves_nothing(image_set, tmp_path, monkeypatch):
         write_result(result, image_set, tmp_path / "a" / "out")
     assert tree(tmp_path) == before
     assert not (tmp_path / "a").exists()
+
+
+def test_coordinates_with_tables_of_distortion_can_be_read_again(tmp_path):
+    """As those of HST: the tables are extensions of the input; what is written has the rest of the coordinates."""
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 4.0, "CRPIX2": 3.0, "CRVAL1": 150.0, "CRVAL2": 2.0}
+    place = fits.Header({f"{word}{axis}": 1.0 for word in ("CRPIX", "CRVAL", "CDELT") for axis in (1, 2)})
+    tables = [fits.ImageHDU(np.full((2, 2), 0.5, "f4"), place, "WCSDVARR", ver=axis) for axis in (1, 2)]
+    for i in range(2):
+        header = fits.Header({**cards, "CDELT1": -1e-4, "CDELT2": 1e-4, "CPDIS1": "LOOKUP", "CPDIS2": "LOOKUP"})
+        for axis in (1, 2):
+            for text in (f"EXTVER: {axis}.0", "NAXES: 2.0", "AXIS.1: 1.0", "AXIS.2: 2.0"):
+                header.append(fits.Card.fromstring(f"DP{axis}     = '{text}'"))
+        sci = fits.ImageHDU(image(i), header, name="SCI")
+        fits.HDUList([fits.PrimaryHDU(), sci, *tables]).writeto(tmp_path / f"f{i}.fits")
+    image_set = read_image_set(tmp_path, extension="SCI")
+    assert image_set.wcs.cpdis1 is not None  # what is found is placed with them
+    write_result(make_result(image_set, hits=()), image_set, tmp_path / "out")
+    for name in ("f1_crclean.fits", "f1_crmask.fits", "rejection_map.fits"):
+        with fits.open(tmp_path / "out" / name) as hdus:
+            np.testing.assert_allclose(WCS(hdus[0].header, fobj=hdus).wcs_pix2world([[3, 2]], 0), [[150, 2]])

@@ -248,6 +248,20 @@ def test_histograms_and_masks_equal_those_of_an_array(pair):
     np.testing.assert_allclose(two[0], two[1], rtol=1e-6)
 
 
+def test_the_values_of_a_subset_are_those_of_an_array(pair):
+    cube, array = (data.new_subset(data.id["image"] > 110)["image"] for data in pair)
+    assert cube.size
+    np.testing.assert_array_equal(cube, array)
+
+
+@pytest.mark.parametrize(("value", "log"), [(0, False), (1, True)])
+def test_a_histogram_without_width(value, log):
+    cube, _ = counted_cube(np.full((4, 20, 30), value, np.uint8))
+    # (glue's own ends the process, also where the values are in memory)
+    found = cube.compute_histogram([cube.id["image"]], range=[(value, value)], bins=[20], log=[log])
+    np.testing.assert_array_equal(found, np.zeros(20))
+
+
 def test_an_attribute_made_of_another(pair):
     for data in pair:
         data["double"] = data.id["image"] * 2

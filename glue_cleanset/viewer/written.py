@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from ..core.ondemand import PatchedFrames
 from ..io.products import Products
-from .ondemand import EventLabels
-from .sparse import SparseCategoricalComponent, SparseComponent
+from .sparse import SparseCategoricalComponent, SparseComponent, differences, pack_patch, unpack_patch
 from .tables import table_columns
 
 __all__ = ["MAP_IMAGES", "Written", "WrittenComponent", "WrittenWords", "opened", "written_columns", "written_folders"]
@@ -55,7 +57,7 @@ class Written:
 
 
 class WrittenComponent(SparseComponent):
-    """An image or a column that is in a file too; where its values are changed a session stores them.
+    """An image or a column that is in a file too; of values that are changed a session stores those that differ.
 
     Parameters
     ----------
@@ -69,16 +71,22 @@ class WrittenComponent(SparseComponent):
         self.written, self._read = written, self._data
 
     def __gluestate__(self, context):
-        if self._data is not self._read:
+        mine, read = self._data, self._read
+        if (mine.shape, mine.dtype) != (read.shape, read.dtype):
             return super().__gluestate__(context)
-        return {"written": self.written.record(context), "units": self.units}
+        patch = {} if mine is read else pack_patch(*differences(mine, read))
+        return {"written": self.written.record(context), "units": self.units, **patch}
 
     @classmethod
     def __setgluestate__(cls, record, context):
         if "written" not in record:
             return SparseComponent.__setgluestate__(record, context)
         written = Written.from_record(record["written"])
-        return cls(opened(written, context).values(written), record["units"], written)
+        made = cls(opened(written, context).values(written), record["units"], written)
+        if "steps" in record:
+            index, values = unpack_patch(record, made.data.dtype)
+            made.put(np.unravel_index(index, made.shape), values)
+        return made
 
 
 class WrittenWords(SparseCategoricalComponent):
@@ -143,7 +151,7 @@ class _Opened:
 
     def frames(self, part):
         if part == "event":
-            return EventLabels(self._products.cleaned.shape, *self._products.event_pixels)
+            return PatchedFrames(None, *self._products.event_pixels, self._products.cleaned.shape)
         return getattr(self._products, part)
 
     def values(self, written):

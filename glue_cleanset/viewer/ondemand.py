@@ -12,7 +12,7 @@ from glue.core.subset import ElementSubsetState, SliceSubsetState
 from glue.utils import compute_histogram
 
 from ..core.ondemand import FramesOnDemand, MappedFrames, PatchedFrames
-from .regions import subset_states
+from .regions import plain_states
 from .sparse import bits_of, pack_patch, unpack_patch
 
 __all__ = ["FramesComponent", "OnDemandCube", "frames_of", "let_read_on_demand"]
@@ -305,11 +305,11 @@ class OnDemandCube(Data):
 
     def _is_flat_state(self, subset_state):
         """Whether a subset state selects the same in all frames, as far as its attributes tell."""
-        # glue's own selection of rows knows no attributes
-        if any(isinstance(one, ElementSubsetState) for one in subset_states(subset_state)):
-            return False
-        attributes = subset_state.attributes
-        return bool(attributes) and all(self._is_flat(cid) for cid in attributes)
+        # (glue's own selection of rows knows no attributes)
+        return all(
+            not isinstance(one, ElementSubsetState) and one.attributes and all(map(self._is_flat, one.attributes))
+            for one in plain_states(subset_state)
+        )
 
     def _is_flat(self, cid):
         """Whether an attribute is the same in all frames: y or x of a frame, or of an image."""

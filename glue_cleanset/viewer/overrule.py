@@ -11,7 +11,7 @@ from ..core.ondemand import marked, nonzero
 from ..core.settings import KINDS
 from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
-from .regions import selected_pixels, subset_states
+from .regions import plain_states, selected_pixels, subset_states
 from .sparse import SparseCategoricalComponent, bits_of, pack_pixels, unpack_pixels
 from .tables import rounded
 from .views import keep_frames
@@ -535,9 +535,7 @@ def _selection(session, subset, attached):
 
 def _speaks_of(state, attached):
     """Whether a subset state selects by a part of this very cleaning."""
-    for one in subset_states(state):
-        if len(subset_states(one)) > 1:  # a composed one, whose parts follow
-            continue
+    for one in plain_states(state):
         if isinstance(one, ElementSubsetState):
             if any(one.data == data.uuid for data in attached.datasets):
                 return True

@@ -11,6 +11,7 @@ __all__ = [
     "MOST",
     "Part",
     "central_part",
+    "plain_states",
     "selected_pixels",
     "selected_rows",
     "shown_index",
@@ -138,6 +139,11 @@ def subset_states(state):
     """A subset state, and all that it is put together from."""
     parts = getattr(state, "states", None) or [getattr(state, name, None) for name in ("state1", "state2")]
     return [state, *(one for part in parts if part is not None for one in subset_states(part))]
+
+
+def plain_states(state):
+    """What a subset state is put together from at last: states that are not put together themselves."""
+    return [one for one in subset_states(state) if len(subset_states(one)) == 1]
 
 
 def _mask(state, data, by_frame=False):

@@ -13,6 +13,7 @@ __all__ = [
     "marked",
     "nonzero",
     "pack_flags",
+    "union",
 ]
 
 
@@ -327,6 +328,14 @@ def nonzero(frames):
         found.append(here + i * frame.size)
         values.append(frame[here])
     return np.concatenate(found), np.concatenate(values)
+
+
+def union(one, other):
+    """The numbers that are in one of two arrays of whole numbers, each ascending; ascending, each once."""
+    both = np.sort(np.concatenate([one, other]), kind="stable")  # (fast where there are two runs)
+    first = np.ones(both.size, bool)
+    np.not_equal(both[1:], both[:-1], out=first[1:])
+    return both[first]
 
 
 def pack_flags(mask):

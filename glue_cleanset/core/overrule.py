@@ -10,7 +10,7 @@ from .detect import Detector, Outliers
 from .events import FACTS, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
-from .ondemand import nonzero
+from .ondemand import nonzero, union
 from .repair import REACH, copied_dtype, light_of_kept, repaired_values
 
 __all__ = ["Overruled", "apply", "overrule", "plan", "work_out"]
@@ -179,17 +179,17 @@ def work_out(
     if take is not None:
         taken = np.setdiff1d(nonzero(take)[0], rejected, assume_unique=True)
         # masked pixels are not judged, by nobody
-        flags = np.union1d(flags, taken[image_set.usable(np.unravel_index(taken, shape))])
+        flags = union(flags, taken[image_set.usable(np.unravel_index(taken, shape))])
     held = np.setdiff1d(pixels, flags, assume_unique=True)
     if give_back is not None:
         flags = flags[~give_back[np.unravel_index(flags, shape)]]
     if hold is not None:
         holds = hold[np.unravel_index(flags, shape)]
-        held, flags = np.union1d(held, flags[holds]), flags[~holds]
+        held, flags = union(held, flags[holds]), flags[~holds]
     changed = np.setxor1d(flags, rejected, assume_unique=True)
     gone = np.isin(changed, rejected, assume_unique=True)
     # what is kept stands out as well, and has no say in the reference
-    before, flags = np.union1d(rejected, pixels), np.union1d(flags, held)
+    before, flags = union(rejected, pixels), union(flags, held)
     outliers, columns = Detector(image_set, model, settings).measure_again(flags, before, reference)
     outliers = outliers.keep(np.isin(outliers.index, held, assume_unique=True))
 

@@ -7,7 +7,7 @@ from glue.core.decorators import clear_cache
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
-from ..core.ondemand import marked, nonzero
+from ..core.ondemand import marked, nonzero, union
 from ..core.settings import KINDS
 from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
@@ -264,7 +264,7 @@ def _events_by_peaks(attached, rejected):
 
     kept, shape = attached.kept, attached.shape
     kept = np.empty(0, np.int64) if kept is None else kept.index
-    index = np.union1d(rejected, kept)
+    index = union(rejected, kept)
     held = np.isin(index, kept, assume_unique=True).astype(int)
     numbers = np.zeros(index.size, int)
     columns = [attached.column("events", name) for name in ("event", "frame index", "y peak", "x peak")]
@@ -328,11 +328,12 @@ class Overrule(Command):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._kept = {}  # what a change of rows has taken from subsets and columns
+        self._words = self.extra.get("words") or self.change.describe()
 
     @property
     def label(self):
         """What *Edit > Undo* names."""
-        return self.extra.get("words") or self.change.describe()
+        return self._words
 
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
@@ -408,6 +409,7 @@ class Overrule(Command):
             for record in (attached.record, *(data.meta for data in attached.datasets))
         ]
         self._edits = edits
+        self.change = None  # what it was worked out from is large
 
     def _record_after(self, record, columns):
         after = dict(record)
@@ -418,7 +420,7 @@ class Overrule(Command):
             pairs = (restored, rejected), (rejected, restored)
             for name, mask, (given, taken) in zip(_NOTED, find_overrules(self.attached), pairs, strict=True):
                 before = np.empty(0, np.int64) if mask is None else mask.index
-                after[name] = pack_pixels(marked(np.setdiff1d(np.union1d(before, given), taken), shape))
+                after[name] = pack_pixels(marked(np.setdiff1d(union(before, given), taken), shape))
             after["kept"] = pack_pixels(marked(outliers.index[outliers.kept], shape))
             after.pop("kept events", None)  # of an earlier version
             after["events"] = None if self._new_events is None else self._new_events.uuid

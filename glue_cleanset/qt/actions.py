@@ -18,6 +18,8 @@ __all__ = [
     "restore_layer",
     "review_from_menu",
     "review_layer",
+    "write_from_menu",
+    "write_layer",
 ]
 
 
@@ -74,10 +76,7 @@ def review_from_menu(session, data_collection):
     ValueError
         Where nothing was cleaned.
     """
-    found = find_attached(data_collection)
-    if not found:
-        raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
-    return _review(session, found[-1])
+    return _review(session, _newest(data_collection))
 
 
 def review_layer(layer, data_collection):
@@ -88,13 +87,29 @@ def review_layer(layer, data_collection):
     ValueError
         Where it belongs to no result.
     """
-    found = find_attached(data_collection, layer)
-    if not found:
-        raise ValueError(
-            f"{layer.label} is no part of a cleaned image set; choose the cube that was cleaned or its rejection map, "
-            "or clean it first."
-        )
-    return _review(find_session(data_collection), found[-1])
+    return _review(find_session(data_collection), _newest(data_collection, layer))
+
+
+def write_from_menu(session, data_collection):
+    """Write the newest result in the session, as it is now, into files.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where nothing was cleaned, and as `glue_cleanset.viewer.export.prepare_writing`.
+    """
+    return _write(session, _newest(data_collection))
+
+
+def write_layer(layer, data_collection):
+    """Write the result that a data set is the cube or a part of, the newest, into files.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where it belongs to no result, and as `glue_cleanset.viewer.export.prepare_writing`.
+    """
+    return _write(find_session(data_collection), _newest(data_collection, layer))
 
 
 def restore_layer(subset, data_collection):
@@ -154,6 +169,25 @@ def frame_in_viewer(viewer):
     shown = [getattr(layer, "attribute", None) for layer in state.layers if layer.visible]
     attached = next((known for known in found[::-1] if any(map(known.made, shown))), found[-1])
     return shown_index(state.slices[attached.axis]), attached
+
+
+def _newest(collection, layer=None):
+    """The newest result in a session, or of those that a data set is a part of."""
+    found = find_attached(collection, layer)
+    if not found and layer is None:
+        raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
+    if not found:
+        raise ValueError(
+            f"{layer.label} is no part of a cleaned image set; choose the cube that was cleaned or its rejection map, "
+            "or clean it first."
+        )
+    return found[-1]
+
+
+def _write(session, attached):
+    from .export import write_result_of
+
+    return write_result_of(session, attached)
 
 
 def _review(session, attached):

@@ -269,13 +269,13 @@ class _OverruleTool(_ImageTool):
         errors, done = [], []
         for subset in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
             try:
-                done.append(self.overrule_with(session, subset).label)
+                done.append(self.overrule_with(session, subset))
             except ValueError as error:
                 errors.append(error)
         # of several subsets those that select nothing are passed over
         if not done:
             raise errors[0]
-        self.viewer.set_status(f"{', '.join(done)}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{', '.join(command.label for command in done)}; {done[0].remark}")
 
     def overrule_with(self, session, subset):
         """Overrule with one subset."""
@@ -370,7 +370,7 @@ class RestoreEventTool(_EventTool):
         fill_correction(correction, self.viewer.session, table.attached, table.number, self._corrected)
 
     def _corrected(self, command):
-        self.viewer.set_status(f"{command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{command.label}; {command.remark}")
 
     def restore(self):
         """Restore the current event of this table."""
@@ -381,7 +381,7 @@ class RestoreEventTool(_EventTool):
         order = table.order
         after = order[np.flatnonzero(order == number)[0] + 1 :]
         command = restore_event(self.viewer.session, table.attached, number)
-        self.viewer.set_status(f"Event {number}: {command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"Event {number}: {command.label}; {command.remark}")
         if len(after) and table.events is not None and after[0] in table.events["event"]:
             table.browser.choose(table.events, after[0])
 
@@ -467,7 +467,7 @@ class _ObjectTool(_TableTool):
     def overrule_object(self):
         """Overrule the object of the current row."""
         command = type(self).overrule(self.viewer.session, self.attached, self.track())
-        self.viewer.set_status(f"{command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{command.label}; {command.remark}")
 
     def offer(self, menu):
         """Offer it where the row belongs to an object."""

@@ -335,6 +335,13 @@ class Overrule(Command):
         """What *Edit > Undo* names."""
         return self._words
 
+    @property
+    def remark(self):
+        """How it is taken back; where the result lies in files, the first time, what becomes of these."""
+        folder, first = self.attached.folder, len(self.attached.record["overrules"]) == 1
+        files = f"; the files in {folder} stay as they are, the session keeps it" if folder and first else ""
+        return f"Edit > Undo takes it back{files}"
+
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
         if self._edits is None:

@@ -13,13 +13,16 @@ from glue.core.roi import RectangularROI
 from glue.core.subset import AndState, ElementSubsetState, RoiSubsetState, SliceSubsetState
 from viewer_sets import ViewerApplication, clean_with_kinds
 
+from glue_cleanset import clean_image_set
 from glue_cleanset.core import threads
 from glue_cleanset.core.ondemand import FramesOnDemand, PackedFlags
 from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.io.products import Products
 from glue_cleanset.io.stream import clean_to_files
 from glue_cleanset.io.write import write_result
 from glue_cleanset.viewer import ondemand
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
+from glue_cleanset.viewer.export import prepare_writing
 from glue_cleanset.viewer.factories import image_set
 from glue_cleanset.viewer.kinds import set_kind
 from glue_cleanset.viewer.ondemand import FramesComponent
@@ -33,6 +36,7 @@ from glue_cleanset.viewer.overrule import (
     restore_selected,
 )
 from glue_cleanset.viewer.stack import image_set_from_cube
+from glue_cleanset.viewer.tables import table_data
 from glue_cleanset.viewer.trace import Tracer
 
 _CLEANED = clean_with_kinds()
@@ -375,3 +379,87 @@ def test_no_array_of_the_size_of_the_set_is_made(app, tmp_path, monkeypatch):
         assert peak < 0.8 * frames.size, f"step {number} takes {peak / frames.size:.2f} bytes for each pixel"
     reopen(app, tmp_path / "session.glu", True)
     assert not made
+
+
+# --- written into another folder --------------------------------------------------------------------------------------
+
+
+def test_what_was_overruled_is_written_into_another_folder(pair, tmp_path):
+    for name in ("reject", "rows", "repair", "kind"):
+        pair.do(STEPS[name])
+    mine, other = pair.attached
+    told = []
+    for attached, folder in ((mine, tmp_path / "a"), (other, tmp_path / "b")):
+        write = prepare_writing(attached, folder)
+        assert not folder.exists()
+        write(progress=lambda *done: told.append(done))
+    pair.check()
+    assert told[: len(told) // 2] == [(k, len(told) // 2) for k in range(1, 1 + len(told) // 2)]
+    found = files_in(tmp_path / "b")
+    assert found.keys() == pair.before.keys()
+    for i, name in enumerate(image_set_from_cube(other.cube, "image").names):
+        cleaned, header = fits.getdata(tmp_path / "b" / f"{name}_crclean.fits", header=True)
+        np.testing.assert_array_equal(cleaned, mine.values(mine.cleaned)[i])
+        assert header["CRNPIX"] == np.count_nonzero(mine.values(mine.rejected)[i])
+        np.testing.assert_array_equal(
+            fits.getdata(tmp_path / "b" / f"{name}_crmask.fits") != 0, mine.values(mine.rejected)[i] > 0
+        )
+        np.testing.assert_array_equal(fits.getdata(tmp_path / "a" / f"{name}_crclean.fits"), cleaned)
+    history = " ".join(map(str, header["HISTORY"]))
+    for text in other.record["overrules"]:
+        assert text in history
+    # it is a result as one of a cleaning is
+    written = Products(tmp_path / "b")
+    assert written.knows_events
+    np.testing.assert_array_equal(written.image("TIMES_REJECTED"), mine.map["times rejected"])
+    np.testing.assert_array_equal(written.image("KIND"), mine.map["kind"])
+    for part, data in (("events", mine.events), ("tracks", mine.tracks), ("frames", mine.frames)):
+        made = table_data(part, written.table(part))
+        assert {cid.label for cid in made.main_components} == {cid.label for cid in data.main_components}
+        for cid in made.main_components:
+            if (part, cid.label) != ("tracks", "events"):  # as the table says after the cleaning
+                np.testing.assert_array_equal(made[cid], data[cid.label], err_msg=f"{part} {cid.label}")
+    with pytest.raises(FileExistsError, match=r"exists already; choose another output folder$"):
+        prepare_writing(other, pair.folder)
+
+
+def test_nothing_written_is_the_same_as_before(pair, tmp_path):
+    """Where nothing was overruled, the files are those of the cleaning, byte for byte."""
+    for attached, name in zip(pair.attached, "ab", strict=True):
+        prepare_writing(attached, tmp_path / name)()
+    written = files_in(tmp_path / "b")
+    for name, content in pair.before.items():
+        if not name.endswith(".ecsv"):  # figures of tables in a session have six digits
+            assert written[name] == content, name
+
+
+def test_a_set_in_memory_is_written_with_its_headers(app, tmp_path):
+    frames = simulate_set(5, (40, 50), seed=3).frames
+    (tmp_path / "raw").mkdir()
+    for i, frame in enumerate(frames):
+        fits.writeto(tmp_path / "raw" / f"f{i}.fits", frame, fits.Header({"OBSERVER": f"me {i}"}))
+    cube = load_data(str(tmp_path / "raw"), factory=image_set)
+    app.data_collection.append(cube)
+    command = AttachResult(
+        data=cube, attribute="image", result=clean_image_set(image_set_from_cube(cube, "image")), axis=0,
+        outputs=tuple(OUTPUTS), images=None,
+    )  # fmt: skip
+    app.session.command_stack.do(command)
+    attached = command.attached
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "f0_crclean.fits").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"f0_crclean\.fits"):
+        prepare_writing(attached, tmp_path / "out")
+    prepare_writing(attached, tmp_path / "clean")()
+    assert fits.getheader(tmp_path / "clean" / "f3_crclean.fits")["OBSERVER"] == "me 3"
+    (tmp_path / "raw" / "f1.fits").unlink()
+    prepare_writing(attached, tmp_path / "again")()
+    np.testing.assert_array_equal(
+        fits.getdata(tmp_path / "again" / "f3_crclean.fits"), attached.values(attached.cleaned)[3]
+    )
+
+
+def test_what_is_not_in_the_session_is_not_written(tmp_path):
+    pair = Pair(tmp_path, ("cleaned", "event"))
+    with pytest.raises(ValueError, match="The session has no rejection map of 'field'"):
+        prepare_writing(pair.attached[1], tmp_path / "out")

@@ -337,10 +337,8 @@ class Overrule(Command):
 
     @property
     def remark(self):
-        """How it is taken back; where the result lies in files, the first time, what becomes of these."""
-        folder, first = self.attached.folder, len(self.attached.record["overrules"]) == 1
-        files = f"; the files in {folder} stay as they are, the session keeps it" if folder and first else ""
-        return f"Edit > Undo takes it back{files}"
+        """How it is taken back; of a result in files, that these stay what they are."""
+        return f"{'no file is changed; ' if self.attached.on_demand else ''}Edit > Undo takes it back"
 
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""

@@ -85,9 +85,8 @@ def test_the_tools_overrule_and_no_file_changes(application, attached, night, fr
     before = contents(night / "cleaned")
     viewer, told = by_hand(application, attached, turn)
     assert told == [
-        "1 pixel restored; Edit > Undo takes it back; the files in "
-        f"{night / 'cleaned'} stay as they are, the session keeps it",
-        "2 pixels rejected by hand; Edit > Undo takes it back",
+        "1 pixel restored; no file is changed; Edit > Undo takes it back",
+        "2 pixels rejected by hand; no file is changed; Edit > Undo takes it back",
     ]
     result = clean_image_set(frames)
     restore, reject = np.zeros((2, *frames.shape), bool)

@@ -12,7 +12,8 @@ from ..core.settings import KINDS
 from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
 from .regions import plain_states, selected_pixels, subset_states
-from .sparse import SparseCategoricalComponent, bits_of, pack_pixels, unpack_pixels
+from .rows import RowChange
+from .sparse import bits_of, pack_pixels, unpack_pixels
 from .tables import rounded
 from .views import keep_frames
 
@@ -327,7 +328,6 @@ class Overrule(Command):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self._kept = {}  # what a change of rows has taken from subsets and columns
         self._words = self.extra.get("words") or self.change.describe()
 
     @property
@@ -392,7 +392,7 @@ class Overrule(Command):
                 column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
-        self._old_events, self._new_events, self._columns = attached.events, None, {}
+        self._old_events, self._new_events = attached.events, None
         columns = attached.record["columns"]
         if len(change.events) and attached.record["events label"] is not None:
             made = events_data(cube, axis, attached.record["events label"], change.events)
@@ -402,13 +402,14 @@ class Overrule(Command):
                 columns = {**columns, "events": columns_of(made)}
             else:
                 self._new_events = attached.events
-                self._number = attached.column("events", "event")
-                if self._number is None:
+                number = attached.column("events", "event")
+                if number is None:
                     raise ValueError(f"'{attached.events.label}' has lost its column 'event'; clean the set again.")
-                for new in made.main_components:
-                    cid = attached.column("events", new.label)
-                    if cid is not None:
-                        self._columns[cid] = attached.events.get_component(cid), made.get_component(new)
+                columns_now = {
+                    attached.column("events", new.label): made.get_component(new) for new in made.main_components
+                }
+                columns_now.pop(None, None)
+                self._rows = RowChange(attached.events, number, columns_now)
         self._records = [
             (record, dict(record), self._record_after(record, columns))
             for record in (attached.record, *(data.meta for data in attached.datasets))
@@ -447,7 +448,7 @@ class Overrule(Command):
         here, there = (self._old_events, self._new_events) if forward else (self._new_events, self._old_events)
         self.attached.events = there
         if here is there is not None:
-            self._change_rows(collection, here, forward)
+            self._rows.apply(collection, forward)
         # everything is in its place before anybody looks: masks of one part rest on values of another
         _forget_masks(collection)
         for data, cids in changed.items():
@@ -468,51 +469,6 @@ class Overrule(Command):
             still = [data if data in collection.data else None for data in parts]
             links = link_parts(attached.cube, attached.axis, attached.event, *still)
             collection.add_link([link for link in links if there in (link.data1, link.data2)])
-
-    def _change_rows(self, collection, events, forward):
-        """Give the table its other rows. Columns that a person has added, and subsets that name rows, keep to the
-        events they mean; what a lost row had in them comes back with it."""
-        now, then = (0, 1) if forward else (1, 0)
-        numbers, wanted = self._columns[self._number][now].data, self._columns[self._number][then].data
-        place = {number: row for row, number in enumerate(wanted)}
-        moved = np.array([place.get(number, -1) for number in numbers])
-        came = np.full(wanted.size, -1)
-        came[moved[moved >= 0]] = np.flatnonzero(moved >= 0)
-        kept, self._kept = self._kept, {}
-        for group in collection.subset_groups:
-            for state in subset_states(group.subset_state):
-                if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
-                    before = state.indices
-                    rows = moved[np.arange(moved.size)[_as_index(before)]]
-                    was, became = kept.get(state, (None, None))
-                    state.indices = was if became is before else rows[rows >= 0]
-                    self._kept[state] = before, state.indices
-        for cid in events.main_components:
-            before = events.get_component(cid)
-            if cid in self._columns:
-                after = self._columns[cid][then]
-            else:
-                was, became = kept.get(cid, (None, None))
-                after = was if became is before else _with_rows(before, came)
-                self._kept[cid] = before, after
-            events._components[cid] = after
-        events._shape = wanted.shape
-
-
-def _with_rows(component, rows):
-    """A column with other rows of it, -1 = a new one, which has nothing in it."""
-    values = component.labels if component.categorical else component.data
-    blank = {"f": np.nan, "c": np.nan, "M": "NaT", "m": "NaT", "U": "", "S": "", "O": ""}.get(values.dtype.kind, 0)
-    values = np.where(rows >= 0, values[rows], np.array(blank, values.dtype))
-    if component.categorical:
-        return SparseCategoricalComponent(values, units=component.units)
-    return type(component)(values, units=component.units)
-
-
-def _as_index(rows):
-    # an empty list is no index
-    rows = np.asarray(rows)
-    return rows if rows.size else rows.astype(int)
 
 
 def _selection(session, subset, attached):

@@ -5,6 +5,7 @@ from glue.core.subset import ElementSubsetState
 
 from .regions import subset_states
 from .sparse import SparseCategoricalComponent, SparseComponent, bits_of
+from .written import WrittenComponent
 
 __all__ = ["RowChange"]
 
@@ -42,7 +43,7 @@ class RowChange:
         drop, add = self._rows if forward else self._rows[::-1]
         stays = np.ones(data.size - drop.size + add.size, bool)
         stays[add] = False
-        came = np.full(stays.size, -1)
+        came = np.full(stays.size, -1, np.int32)  # (columns keep it)
         came[stays] = np.delete(np.arange(data.size), drop)
         moved = np.full(data.size, -1)
         moved[came[stays]] = np.flatnonzero(stays)
@@ -64,7 +65,7 @@ class RowChange:
                 stay = stay.astype(values.dtype, copy=False)
                 stay[place] = changed[1]
                 values[stays], values[add] = stay, inserted
-                after = _like(before, values, own=True)
+                after = _like(before, values, came)
             else:
                 was, became = kept.get(cid, (None, None))
                 after = was if became is before else _with_rows(before, came)
@@ -92,11 +93,13 @@ def _values(component):
     return np.asarray(component.labels if component.categorical else component.data)
 
 
-def _like(component, values, own=False):
-    """A column as another one, with other values."""
+def _like(component, values, came):
+    """A column as another one, with other rows and values."""
     if component.categorical:
         return SparseCategoricalComponent(values, categories=component.categories, units=component.units)
-    return SparseComponent(values, units=component.units, own=own)
+    if isinstance(component, WrittenComponent):
+        return component.with_rows(values, came)
+    return SparseComponent(values, units=component.units, own=True)
 
 
 def _with_rows(component, rows):

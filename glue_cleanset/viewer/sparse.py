@@ -15,10 +15,12 @@ __all__ = [
     "SparseComponent",
     "bits_of",
     "differences",
+    "pack_index",
     "pack_mask",
     "pack_patch",
     "pack_pixels",
     "unpack_flags",
+    "unpack_index",
     "unpack_mask",
     "unpack_patch",
     "unpack_pixels",
@@ -148,7 +150,7 @@ def pack_pixels(mask):
     """A mask with few pixels that are True, as `glue_cleanset.core.ondemand.marked`, as plain values; None where there
     are none."""
     index, _ = nonzero(mask)
-    return {"steps": _pack_index(index)} if index.size else None
+    return {"steps": pack_index(index)} if index.size else None
 
 
 def unpack_pixels(record, shape):
@@ -157,18 +159,28 @@ def unpack_pixels(record, shape):
         return None
     # an earlier version stored all of it
     old = isinstance(record, str)
-    index = np.flatnonzero(unpack_mask(record, shape)) if old else _unpack_index(record["steps"])
+    index = np.flatnonzero(unpack_mask(record, shape)) if old else unpack_index(record["steps"])
     return marked(index, shape)
+
+
+def pack_index(index):
+    """Whole numbers, most of which are a little larger than the one before, as text."""
+    return _pack(np.diff(index, prepend=0).astype(_INT))
+
+
+def unpack_index(text):
+    """The numbers that `pack_index` made text of: int64."""
+    return np.cumsum(_unpack(text, _INT))
 
 
 def pack_patch(index, values):
     """Some values, and where they are: flat index, ascending; as plain values."""
-    return {"steps": _pack_index(index), "values": _pack(values)}
+    return {"steps": pack_index(index), "values": _pack(values)}
 
 
 def unpack_patch(record, dtype):
     """The index and the values, of that dtype, that `pack_patch` made plain values of."""
-    return _unpack_index(record["steps"]), _unpack(record["values"], dtype)
+    return unpack_index(record["steps"]), _unpack(record["values"], dtype)
 
 
 def _check_shape(base, shape):
@@ -218,14 +230,6 @@ def _pack(values):
     # first bytes together, second bytes together: those that are alike compress
     planes = values.reshape(-1, 1).view(np.uint8).T
     return b64encode(zlib.compress(np.ascontiguousarray(planes))).decode("ascii")
-
-
-def _pack_index(index):
-    return _pack(np.diff(index, prepend=0).astype(_INT))
-
-
-def _unpack_index(text):
-    return np.cumsum(_unpack(text, _INT))
 
 
 def _unpack(text, dtype):

@@ -97,7 +97,7 @@ class FramesOnDemand:
         elif isinstance(y, (int, np.integer)):
             y = range(self.shape[1])[y]
             return self.rows(i, y, y + 1)[0, x]
-        elif y.size and y.min() >= 0:
+        elif y.size and y.dtype.kind in "iu" and y.min() >= 0:
             first = y.min()
             return self.rows(i, first, y.max() + 1)[y - first, x]
         return self.frame(i)[y, x]

@@ -1,7 +1,8 @@
 """What the menu entries do: find the data that was meant and open the dialog on it."""
 
 from glue.core import Data
-from qtpy import QtWidgets
+from glue_qt.utils import set_cursor
+from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.overrule import reject_selected, restore_selected
@@ -18,9 +19,13 @@ __all__ = [
     "restore_layer",
     "review_from_menu",
     "review_layer",
+    "waiting",
     "write_from_menu",
     "write_layer",
 ]
+
+# of what takes a while with a large set
+waiting = set_cursor(QtCore.Qt.WaitCursor)
 
 
 def clean_from_menu(session, data_collection):
@@ -112,6 +117,7 @@ def write_layer(layer, data_collection):
     return _write(find_session(data_collection), _newest(data_collection, layer))
 
 
+@waiting
 def restore_layer(subset, data_collection):
     """Give the rejected pixels of a subset their original values back, in all frames that it selects.
 
@@ -123,6 +129,7 @@ def restore_layer(subset, data_collection):
     return restore_selected(find_session(data_collection), subset)
 
 
+@waiting
 def reject_layer(subset, data_collection):
     """Repair the pixels of a subset in the frame that is on display.
 

@@ -28,7 +28,7 @@ from glue_cleanset.viewer.overrule import (
 from glue_cleanset.viewer.track_lines import clear_tracks, draw_tracks, find_tracks
 from glue_cleanset.viewer.views import KIND, blink, blinking_layer, map_layer, switch_map
 
-from .actions import frame_in_viewer, frame_on_display
+from .actions import frame_in_viewer, frame_on_display, waiting
 from .browse import EventTable, TrackTable
 from .kinds import ALL, KindMenu, fill_correction, kind_icon
 
@@ -258,7 +258,7 @@ class _OverruleTool(_ImageTool):
         return map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[1]
 
     def activate(self):
-        messagebox_on_error(self.action_text)(self.overrule)()
+        messagebox_on_error(self.action_text)(waiting(self.overrule))()
 
     def overrule(self):
         """Overrule with each of the current subsets."""
@@ -358,7 +358,7 @@ class RestoreEventTool(_EventTool):
 
     def activate(self):
         """Restore it; the row below is the current one then."""
-        messagebox_on_error(self.action_text)(self.restore)()
+        messagebox_on_error(self.action_text)(waiting(self.restore))()
 
     def offer(self, menu):
         """Restore, and what the event could be instead."""
@@ -462,7 +462,7 @@ class _ObjectTool(_TableTool):
         return track
 
     def activate(self):
-        messagebox_on_error(self.action_text)(self.overrule_object)()
+        messagebox_on_error(self.action_text)(waiting(self.overrule_object))()
 
     def overrule_object(self):
         """Overrule the object of the current row."""

@@ -1,5 +1,7 @@
 """Overruling a cleaning: selected pixels restored or rejected by hand, as steps that glue can undo."""
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from astropy.table import Table
 from glue.core.command import Command
@@ -7,8 +9,9 @@ from glue.core.decorators import clear_cache
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
-from ..core.ondemand import marked, nonzero, union
+from ..core.ondemand import FramesOnDemand, PackedFlags, PatchedFrames, marked, nonzero, pack_flags, union
 from ..core.settings import KINDS
+from ..io.products import Products
 from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
 from .regions import plain_states, selected_pixels, subset_states
@@ -32,6 +35,8 @@ __all__ = [
     "restore_selected",
 ]
 
+# what was read of compressed frames, by cube and folder
+_unpacked = WeakKeyDictionary()
 # keys of the record of a cleaning
 _NOTED = ("restored", "rejected by hand")
 
@@ -241,7 +246,7 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     model = attached.model
     if model is None:
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
-    image_set = attached.image_set()
+    image_set = _frames_by_rows(attached)
     rejected = _rejected_pixels(attached)
     if attached.event is None:
         pixels, numbers = _events_by_peaks(attached, rejected)
@@ -255,6 +260,24 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
         _facts(attached, called),
         restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
     )  # fmt: skip
+
+
+def _frames_by_rows(attached):
+    """The frames as they were cleaned, so that some rows of all of them are quickly read."""
+    image_set, folder = attached.image_set(), attached.folder
+    if folder is None or not any(image.compressed for image in getattr(image_set.frames, "images", ()) if image):
+        return image_set
+    # the cleaned frames are not compressed, and other than the original ones in events only
+    known = _unpacked.setdefault(attached.cube, {})
+    if folder not in known:
+        products = Products(folder)
+        index, _ = products.event_pixels
+        values = image_set.frames[np.unravel_index(index, image_set.shape)].astype(products.cleaned.dtype)
+        mask = image_set.mask
+        if isinstance(mask, FramesOnDemand):
+            mask = PackedFlags(pack_flags(mask), mask.shape)
+        known[folder] = image_set.with_frames(PatchedFrames(products.cleaned, index, values), mask)
+    return known[folder]
 
 
 def _events_by_peaks(attached, rejected):

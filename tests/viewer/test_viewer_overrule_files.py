@@ -17,6 +17,7 @@ from glue_cleanset import clean_image_set
 from glue_cleanset.core import threads
 from glue_cleanset.core.ondemand import FramesOnDemand, PackedFlags
 from glue_cleanset.core.simulate import simulate_set
+from glue_cleanset.io import frames as frames_module
 from glue_cleanset.io.products import Products
 from glue_cleanset.io.stream import clean_to_files
 from glue_cleanset.io.write import write_result
@@ -341,6 +342,53 @@ def test_what_was_ignored_stays_ignored(tmp_path, monkeypatch):
             np.testing.assert_array_equal(rejected == 0, expected[2, 10:13, 4:13])
             app.undo()
             app = reopen(app, tmp_path / "session.glu", True)
+
+
+@pytest.mark.parametrize("name", ["field.fits.gz", "field.fits.fz"])
+def test_compressed_frames_are_read_once(tmp_path, monkeypatch, name):
+    """What takes long is not done for every block of rows, nor for every overrule."""
+    frames = simulate_set(6, (64, 50), seed=3).frames.astype(np.uint16)
+    flags = np.zeros(frames.shape, np.uint8)
+    flags[2, 30:33] = 1
+    (tmp_path / "raw").mkdir()
+    kind = fits.CompImageHDU if name.endswith("fz") else fits.ImageHDU
+    hdus = [fits.PrimaryHDU(), kind(frames, name="SCI"), kind(flags, name="DQ")]
+    fits.HDUList(hdus).writeto(tmp_path / "raw" / name)
+    lazy = load_data(str(tmp_path / "raw" / name), factory=image_set, on_demand=True)
+    cubes = [load_data(str(tmp_path / "raw" / name), factory=image_set, on_demand=False), lazy]
+    result = clean_to_files(image_set_from_cube(lazy, "image"), tmp_path / "clean")
+    apps = [ViewerApplication(), ViewerApplication()]
+    found = []
+    for app, cube, folder in zip(apps, cubes, (None, tmp_path / "clean"), strict=True):
+        app.data_collection.append(cube)
+        if folder is None:
+            result_here = clean_image_set(image_set_from_cube(cube, "image"))
+        command = AttachResult(
+            data=cube, attribute="image", result=result if folder else result_here, axis=0, outputs=tuple(OUTPUTS),
+            images=None, folder=folder,
+        )  # fmt: skip
+        app.session.command_stack.do(command)
+        found.append(command.attached)
+    mine, other = found
+    monkeypatch.setattr(threads, "_CACHE", 1000)  # many blocks
+    opened, read = [], frames_module._read
+    monkeypatch.setattr(
+        frames_module,
+        "_read",
+        lambda image, *rows: (opened.append(image) if image.compressed else None, read(image, *rows))[1],
+    )
+    for step, most in (
+        (lambda s, a: restore_event(s, a, int(a.events["event"][3])), 2 * len(frames) + 2),
+        (STEPS["reject"], 0),
+    ):
+        opened.clear()
+        for app, attached in zip(apps, found, strict=True):
+            step(app.session, attached)
+        # (values that were cleaned are asked for once, and a mask)
+        assert len(opened) <= most
+        for part in ("cleaned", "rejected", "event"):
+            np.testing.assert_array_equal(other.values(getattr(other, part))[:], mine.values(getattr(mine, part)))
+        np.testing.assert_array_equal(other.map["reference"], mine.map["reference"])
 
 
 def test_no_array_of_the_size_of_the_set_is_made(app, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def files_in(folder):
 class Pair:
     """The same cleaning in two sessions: in memory, and read from its files."""
 
-    def __init__(self, tmp_path, outputs=tuple(OUTPUTS)):
+    def __init__(self, tmp_path, outputs=tuple(OUTPUTS), loaded=False):
         frames, result = _CLEANED
         self.frames, self.folder = frames, tmp_path / "clean"
         self.apps = [ViewerApplication(), ViewerApplication()]
@@ -65,7 +65,10 @@ class Pair:
         files = image_set_from_cube(lazy, "image")
         result = replace(result, summary=result.summary.copy())
         result.summary["name"] = np.array(files.names)
-        cubes[0].meta["frame names"] = list(files.names)
+        if loaded:
+            cubes[1] = Data(image=frames, label=lazy.label)
+        for cube in cubes:
+            cube.meta["frame names"] = list(files.names)
         write_result(result, files, self.folder)
         for app, cube, folder in zip(self.apps, cubes, (None, self.folder), strict=True):
             app.data_collection.append(cube)
@@ -286,6 +289,17 @@ def test_only_some_parts_are_attached(tmp_path, outputs):
     pair.check()
 
 
+def test_frames_in_memory_with_a_result_in_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(ondemand, "_PART", 1000)
+    pair = Pair(tmp_path, loaded=True)
+    for name in ("rows", "values", "repair", "reject"):
+        pair.do(STEPS[name])
+        pair.check()
+    for app in pair.apps:
+        app.undo()
+    pair.check()
+
+
 def test_a_trace_follows(pair):
     pair.do(STEPS["reject"])
     one, other = (Tracer(attached).trace(11, 17) for attached in pair.attached)
@@ -393,7 +407,6 @@ def test_compressed_frames_are_read_once(tmp_path, monkeypatch, name):
 
 def test_no_array_of_the_size_of_the_set_is_made(app, tmp_path, monkeypatch):
     monkeypatch.setattr(ondemand, "_PART", 50_000)
-    monkeypatch.setattr(threads, "_CACHE", 100_000)
     few = {"hit_fraction": 2e-4, "hot_fraction": 0.0, "cold_fraction": 0.0}
     frames = simulate_set(200, (420, 50), seed=5, **few).frames.astype(np.uint16)
     cube = load_data(write_cube(tmp_path / "raw" / "field.fits", frames), factory=image_set, on_demand=True)
@@ -414,6 +427,7 @@ def test_no_array_of_the_size_of_the_set_is_made(app, tmp_path, monkeypatch):
         lambda: reject_selected(app.session, in_frames(app.session, a), 3),
         app.undo,
     )
+    monkeypatch.setattr(threads, "_CACHE", 100_000)  # of blocks of rows
     made = []
     monkeypatch.setattr(FramesOnDemand, "__array__", lambda self, *args, **options: made.append(self.shape) or 1 / 0)
     for number, step in enumerate(steps):

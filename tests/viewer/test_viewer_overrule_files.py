@@ -408,7 +408,7 @@ def test_compressed_frames_are_read_once(tmp_path, monkeypatch, name):
 def test_no_array_of_the_size_of_the_set_is_made(app, tmp_path, monkeypatch):
     monkeypatch.setattr(ondemand, "_PART", 50_000)
     few = {"hit_fraction": 2e-4, "hot_fraction": 0.0, "cold_fraction": 0.0}
-    frames = simulate_set(200, (420, 50), seed=5, **few).frames.astype(np.uint16)
+    frames = simulate_set(120, (420, 60), seed=5, **few).frames.astype(np.uint16)
     cube = load_data(write_cube(tmp_path / "raw" / "field.fits", frames), factory=image_set, on_demand=True)
     app.data_collection.append(cube)
     result = clean_to_files(image_set_from_cube(cube, "image"), tmp_path / "clean")

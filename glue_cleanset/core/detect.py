@@ -25,6 +25,7 @@ _SURVIVE = 4.0  # sigma about the median; what is beyond has no say in the refer
 # CAP, the weighted sum must exceed JOINT (4 and 7.8 sigma for a high threshold of 4.5).
 CAP = 4.0 / 4.5
 JOINT = 7.8 / 4.5
+_SAMPLES = 1 << 22  # that are looked at again at a time
 _NOT_JUDGED = 1e8  # factor of the variance where the frames cannot be compared
 
 
@@ -279,15 +280,19 @@ class Detector:
     def _renewed(self, reference, columns, index):
         """The reference with the mean of what survives at some pixels, where those of `index` are flagged."""
         reference = reference.copy()
-        size = reference.size
+        n, size = self.rows.image_set.shape[0], reference.size
         place = np.full(size, -1, np.int32)
         place[columns] = np.arange(columns.size)
         frame, column = np.divmod(index, size)
-        here = place[column] >= 0
-        flags = np.zeros((self.rows.image_set.shape[0], columns.size), bool)
-        flags[frame[here], place[column[here]]] = True
-        y, x = np.divmod(columns, reference.shape[1])
-        reference[y, x] = self._weighted_mean(y, x, flags)
+        place = place[column]
+        # some at a time: the samples of all frames are in memory
+        step = max(1, _SAMPLES // n)
+        for first in range(0, columns.size, step):
+            here = (place >= first) & (place < first + step)
+            y, x = np.divmod(columns[first : first + step], reference.shape[1])
+            flags = np.zeros((n, y.size), bool)
+            flags[frame[here], place[here] - first] = True
+            reference[y, x] = self._weighted_mean(y, x, flags)
         return reference
 
     def _parts(self, y0, y1):

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-__all__ = ["ComputedFrames", "FramesOnDemand", "MappedFrames", "either"]
+__all__ = [
+    "ComputedFrames",
+    "Either",
+    "FramesOnDemand",
+    "MappedFrames",
+    "PackedFlags",
+    "PatchedFrames",
+    "either",
+    "marked",
+    "nonzero",
+    "pack_flags",
+    "union",
+]
 
 
 class FramesOnDemand:
@@ -91,10 +103,15 @@ class FramesOnDemand:
         elif isinstance(y, (int, np.integer)):
             y = range(self.shape[1])[y]
             return self.rows(i, y, y + 1)[0, x]
+        elif y.size and y.dtype.kind in "iu" and y.min() >= 0:
+            first = y.min()
+            return self.rows(i, first, y.max() + 1)[y - first, x]
         return self.frame(i)[y, x]
 
     def _points(self, frame, y, x):
         values = np.empty(frame.shape, self.dtype)
+        if not frame.size:
+            return values
         frame = frame % len(self)
         order = np.argsort(frame, axis=None, kind="stable")
         numbers, begin = np.unique(frame.reshape(-1)[order], return_index=True)
@@ -187,8 +204,93 @@ class MappedFrames(FramesOnDemand):
         return self._function(self._frames.part(i, y, x))
 
 
-class _Either(FramesOnDemand):
-    """Where one of two masks is True."""
+class PatchedFrames(FramesOnDemand):
+    """Frames of which some pixels have other values.
+
+    Parameters
+    ----------
+    frames : FramesOnDemand or None
+        None = zero everywhere else.
+    index : ndarray, (K,), int64
+        Flat index into (N, ny, nx) of these pixels, ascending.
+    values : ndarray, (K,)
+        What they have.
+    shape : (int, int, int), optional
+        N, ny, nx, where there are no other frames.
+    """
+
+    def __init__(self, frames, index, values, shape=None):
+        super().__init__(shape if frames is None else frames.shape, values.dtype if frames is None else frames.dtype)
+        self.frames, self.index, self.values = frames, index, values
+
+    def frame(self, i):
+        """Frame `i`, whole."""
+        return self.rows(i, 0, self.shape[1])
+
+    def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
+        _, ny, nx = self.shape
+        last = min(last, ny)
+        begin, end = (i * ny + first) * nx, (i * ny + last) * nx
+        here = slice(*np.searchsorted(self.index, [begin, end]))
+        if self.frames is None:
+            values = np.zeros((last - first, nx), self.dtype)
+        elif here.start == here.stop:
+            return self.frames.rows(i, first, last)
+        else:
+            values = np.array(self.frames.rows(i, first, last), self.dtype)
+        values.reshape(-1)[self.index[here] - begin] = self.values[here]
+        return values
+
+    def with_values(self, index, values):
+        """The same with other values at some pixels, in any order, each once."""
+        return PatchedFrames(self.frames, *_merged(self.index, self.values, index, values), self.shape)
+
+    def _points(self, frame, y, x):
+        values = np.zeros(frame.shape, self.dtype) if self.frames is None else self.frames[frame, y, x]
+        if self.index.size:
+            flat = np.ravel_multi_index((frame, y, x), self.shape, mode="wrap")
+            place = np.minimum(np.searchsorted(self.index, flat), self.index.size - 1)
+            there = self.index[place] == flat
+            values[there] = self.values[place[there]]
+        return values
+
+
+class PackedFlags(FramesOnDemand):
+    """A mask in memory of which eight pixels share a byte.
+
+    Parameters
+    ----------
+    bits : ndarray, uint8
+        Of `pack_flags`.
+    shape : (int, int, int)
+        N, ny, nx.
+    """
+
+    def __init__(self, bits, shape):
+        super().__init__(shape, bool)
+        self.bits = bits
+
+    def frame(self, i):
+        """Frame `i`, whole."""
+        return self.rows(i, 0, self.shape[1])
+
+    def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`."""
+        _, ny, nx = self.shape
+        last = min(last, ny)
+        begin, end = (i * ny + first) * nx, (i * ny + last) * nx
+        flags = np.unpackbits(self.bits[begin // 8 : -(-end // 8)]).view(bool)
+        return flags[begin % 8 :][: end - begin].reshape(last - first, nx)
+
+
+class Either(FramesOnDemand):
+    """Where one of two masks is True.
+
+    Parameters
+    ----------
+    masks : (ndarray or FramesOnDemand, ndarray or FramesOnDemand), (N, ny, nx), bool
+    """
 
     def __init__(self, masks):
         super().__init__(masks[0].shape, bool)
@@ -207,8 +309,63 @@ class _Either(FramesOnDemand):
 def either(mask, other):
     """Where one of two masks, (N, ny, nx) bool, is True: an array, or on demand where one of them is."""
     if isinstance(mask, FramesOnDemand) or isinstance(other, FramesOnDemand):
-        return _Either((mask, other))
+        return Either((mask, other))
     return mask | other
+
+
+def marked(index, shape):
+    """The mask (N, ny, nx) that is True at some pixels, flat index, ascending; on demand."""
+    return PatchedFrames(None, index, np.ones(index.size, bool), shape)
+
+
+def nonzero(frames):
+    """The pixels that are not zero, looked for a frame at a time.
+
+    Parameters
+    ----------
+    frames : ndarray or FramesOnDemand, (N, ny, nx)
+
+    Returns
+    -------
+    index : ndarray, (K,), int64
+        Flat index into (N, ny, nx), ascending.
+    values : ndarray, (K,)
+    """
+    if isinstance(frames, PatchedFrames):
+        index, values = frames.index, frames.values
+        if frames.frames is not None:
+            index, values = _merged(*nonzero(frames.frames), index, values)
+        there = values != 0
+        return index[there], values[there]
+    found, values = [np.empty(0, np.int64)], [np.empty(0, frames.dtype)]
+    for i in range(len(frames)):
+        frame = np.asarray(frames[i]).reshape(-1)
+        here = np.flatnonzero(frame)
+        found.append(here + i * frame.size)
+        values.append(frame[here])
+    return np.concatenate(found), np.concatenate(values)
+
+
+def union(one, other):
+    """The numbers that are in one of two arrays of whole numbers, each ascending; ascending, each once."""
+    both = np.sort(np.concatenate([one, other]), kind="stable")  # (fast where there are two runs)
+    first = np.ones(both.size, bool)
+    np.not_equal(both[1:], both[:-1], out=first[1:])
+    return both[first]
+
+
+def pack_flags(mask):
+    """The bits of a mask, (N, ny, nx) bool or such on demand, as `numpy.packbits` packs them; some frames at a time."""
+    # eight frames end with a byte
+    return np.concatenate([np.packbits(mask[i : i + 8]) for i in range(0, len(mask), 8)])
+
+
+def _merged(index, values, new_index, new_values):
+    """Flat index, ascending, and values of pixels of which some have new ones."""
+    stays = np.isin(index, new_index, invert=True)
+    index, values = np.concatenate([index[stays], new_index]), np.concatenate([values[stays], new_values])
+    order = np.argsort(index)
+    return index[order], values[order]
 
 
 def _is_slice(key):

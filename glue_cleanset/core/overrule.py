@@ -10,6 +10,7 @@ from .detect import Detector, Outliers
 from .events import FACTS, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
+from .ondemand import nonzero, union
 from .repair import REACH, copied_dtype, light_of_kept, repaired_values
 
 __all__ = ["Overruled", "apply", "overrule", "plan", "work_out"]
@@ -160,7 +161,7 @@ def work_out(
     table : astropy.table.Table, optional
         ``event``, ``kind``, ``confidence`` and ``track`` of these events; without it they are of no kind.
     restore, reject, keep : array-like of bool, (N, ny, nx) or (ny, nx), optional
-        As for `overrule`.
+        As for `overrule`; on demand as well, as `glue_cleanset.core.ondemand.marked`.
     light : (ndarray, ndarray), optional
         As `glue_cleanset.CleanResult.light`.
 
@@ -176,19 +177,19 @@ def work_out(
     pixels, old_numbers = events
     flags = rejected
     if take is not None:
-        taken = np.setdiff1d(np.flatnonzero(take), rejected, assume_unique=True)
+        taken = np.setdiff1d(nonzero(take)[0], rejected, assume_unique=True)
         # masked pixels are not judged, by nobody
-        flags = np.union1d(flags, taken[image_set.usable(np.unravel_index(taken, shape))])
+        flags = union(flags, taken[image_set.usable(np.unravel_index(taken, shape))])
     held = np.setdiff1d(pixels, flags, assume_unique=True)
     if give_back is not None:
         flags = flags[~give_back[np.unravel_index(flags, shape)]]
     if hold is not None:
         holds = hold[np.unravel_index(flags, shape)]
-        held, flags = np.union1d(held, flags[holds]), flags[~holds]
+        held, flags = union(held, flags[holds]), flags[~holds]
     changed = np.setxor1d(flags, rejected, assume_unique=True)
     gone = np.isin(changed, rejected, assume_unique=True)
     # what is kept stands out as well, and has no say in the reference
-    before, flags = np.union1d(rejected, pixels), np.union1d(flags, held)
+    before, flags = union(rejected, pixels), union(flags, held)
     outliers, columns = Detector(image_set, model, settings).measure_again(flags, before, reference)
     outliers = outliers.keep(np.isin(outliers.index, held, assume_unique=True))
 

@@ -26,7 +26,7 @@ from .. import __version__
 from ..core.clean import CleanCancelled, checked_set, judge_image_set
 from ..core.imageset import per_frame
 from ..core.names import listed
-from ..core.ondemand import ComputedFrames, FramesOnDemand, MappedFrames
+from ..core.ondemand import ComputedFrames, FramesOnDemand, MappedFrames, PackedFlags
 from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work
@@ -730,12 +730,16 @@ def _fingerprint(image_set, settings, protect, reject):
         frames = [[str(image.path), image.hdu, image.plane, *image.state] for image in images]
     # masks in the files of the frames are part of these
     masks = [*getattr(image_set.mask, "masks", [image_set.mask]), getattr(image_set, "dq", None)]
-    regions = [None if words is None else np.asarray(words) != 0 for words in (protect, reject)]
+    masks = [mask for mask in masks if isinstance(mask, (np.ndarray, PackedFlags))]
+    regions = [
+        words if words is None or isinstance(words, FramesOnDemand) else np.asarray(words) != 0
+        for words in (protect, reject)
+    ]
     return {
         "version of glue_cleanset": __version__,
         "set of frames": list(image_set.names),
         "content": frames,
-        "mask": [_digest(mask) for mask in masks if isinstance(mask, np.ndarray)],
+        "mask": [_digest(mask) for mask in masks],
         "gain": _plain(image_set.gain),
         "readnoise": _plain(image_set.readnoise),
         "exptime": _plain(image_set.exptime),
@@ -768,7 +772,7 @@ def _digest(mask):
     if mask is None:
         return None
     digest = hashlib.sha256()
-    for plane in mask if mask.ndim == 3 else [mask]:
+    for plane in mask if mask.ndim == 3 else [mask]:  # (a frame at a time)
         digest.update(np.ascontiguousarray(plane))
     return digest.hexdigest()
 

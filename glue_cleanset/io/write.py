@@ -98,7 +98,7 @@ def check_output(image_set, outdir, *, overwrite=False):
     return paths
 
 
-def write_result(result, image_set, outdir, *, overwrite=False):
+def write_result(result, image_set, outdir, *, overwrite=False, progress=None):
     """Write the cleaned frames, their masks, the rejection map and the tables.
 
     Per frame ``<name>_crclean.fits`` (the header of the frame with CRCORR, REJ_RATE and HISTORY) and
@@ -120,6 +120,8 @@ def write_result(result, image_set, outdir, *, overwrite=False):
         Created where it is missing.
     overwrite : bool
         Whether files that exist may be replaced.
+    progress : callable, optional
+        ``progress(done, total)`` is called after each file; may raise to stop.
 
     Returns
     -------
@@ -146,8 +148,10 @@ def write_result(result, image_set, outdir, *, overwrite=False):
     Path(outdir).mkdir(parents=True, exist_ok=True)
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
-        for path, content in zip(temporary, contents(), strict=True):
+        for done, (path, content) in enumerate(zip(temporary, contents(), strict=True), start=1):
             write_content(path, content)
+            if progress is not None:
+                progress(done, len(temporary))
         for part, path in zip(temporary, paths, strict=True):
             os.replace(part, path)
         for name in set(PERHAPS) - set(of_set):  # that of an earlier result would speak of another cleaning

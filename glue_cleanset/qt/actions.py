@@ -1,7 +1,8 @@
 """What the menu entries do: find the data that was meant and open the dialog on it."""
 
 from glue.core import Data
-from qtpy import QtWidgets
+from glue_qt.utils import set_cursor
+from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.overrule import reject_selected, restore_selected
@@ -18,7 +19,13 @@ __all__ = [
     "restore_layer",
     "review_from_menu",
     "review_layer",
+    "waiting",
+    "write_from_menu",
+    "write_layer",
 ]
+
+# of what takes a while with a large set
+waiting = set_cursor(QtCore.Qt.WaitCursor)
 
 
 def clean_from_menu(session, data_collection):
@@ -74,10 +81,7 @@ def review_from_menu(session, data_collection):
     ValueError
         Where nothing was cleaned.
     """
-    found = find_attached(data_collection)
-    if not found:
-        raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
-    return _review(session, found[-1])
+    return _review(session, _newest(data_collection))
 
 
 def review_layer(layer, data_collection):
@@ -88,15 +92,32 @@ def review_layer(layer, data_collection):
     ValueError
         Where it belongs to no result.
     """
-    found = find_attached(data_collection, layer)
-    if not found:
-        raise ValueError(
-            f"{layer.label} is no part of a cleaned image set; choose the cube that was cleaned or its rejection map, "
-            "or clean it first."
-        )
-    return _review(find_session(data_collection), found[-1])
+    return _review(find_session(data_collection), _newest(data_collection, layer))
 
 
+def write_from_menu(session, data_collection):
+    """Write the newest result in the session, as it is now, into files.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where nothing was cleaned, and as `glue_cleanset.viewer.export.prepare_writing`.
+    """
+    return _write(session, _newest(data_collection))
+
+
+def write_layer(layer, data_collection):
+    """Write the result that a data set is the cube or a part of, the newest, into files.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where it belongs to no result, and as `glue_cleanset.viewer.export.prepare_writing`.
+    """
+    return _write(find_session(data_collection), _newest(data_collection, layer))
+
+
+@waiting
 def restore_layer(subset, data_collection):
     """Give the rejected pixels of a subset their original values back, in all frames that it selects.
 
@@ -108,6 +129,7 @@ def restore_layer(subset, data_collection):
     return restore_selected(find_session(data_collection), subset)
 
 
+@waiting
 def reject_layer(subset, data_collection):
     """Repair the pixels of a subset in the frame that is on display.
 
@@ -154,6 +176,25 @@ def frame_in_viewer(viewer):
     shown = [getattr(layer, "attribute", None) for layer in state.layers if layer.visible]
     attached = next((known for known in found[::-1] if any(map(known.made, shown))), found[-1])
     return shown_index(state.slices[attached.axis]), attached
+
+
+def _newest(collection, layer=None):
+    """The newest result in a session, or of those that a data set is a part of."""
+    found = find_attached(collection, layer)
+    if not found and layer is None:
+        raise ValueError("Nothing in the session was cleaned; choose 'Clean image set…' first.")
+    if not found:
+        raise ValueError(
+            f"{layer.label} is no part of a cleaned image set; choose the cube that was cleaned or its rejection map, "
+            "or clean it first."
+        )
+    return found[-1]
+
+
+def _write(session, attached):
+    from .export import write_result_of
+
+    return write_result_of(session, attached)
 
 
 def _review(session, attached):

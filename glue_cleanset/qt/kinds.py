@@ -15,6 +15,8 @@ from glue_cleanset.viewer.colors import colormap_kind, kind_color
 from glue_cleanset.viewer.kinds import KindState, set_kind, show_kind, shown_kind
 from glue_cleanset.viewer.views import KIND, entitle_map, map_layer, show_kind_map
 
+from .actions import waiting
+
 __all__ = ["ALL", "KindMenu", "count_kinds", "fill_correction", "kind_icon", "show_only_kind"]
 
 ALL = "all kinds"
@@ -137,6 +139,7 @@ def fill_correction(menu, session, attached, number, done=None):
     """
 
     @messagebox_on_error("Correct kind")
+    @waiting
     def correct(kind):
         command = set_kind(session, attached, [number], kind)
         if done is not None:

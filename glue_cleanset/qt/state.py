@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from echo import CallbackProperty, SelectionCallbackProperty, delay_callback
 from glue.core import Data
 from glue.core.component_id import ComponentID
@@ -12,6 +11,7 @@ from glue.core.message import SubsetCreateMessage, SubsetDeleteMessage, SubsetUp
 from glue.core.state_objects import State
 
 from glue_cleanset.core.imageset import ImageSet, per_frame
+from glue_cleanset.core.ondemand import FramesOnDemand, PackedFlags, either, pack_flags
 from glue_cleanset.core.settings import CENTRES, DETECTIONS, KINDS, NORMALIZATIONS, REPAIRS, CleanSettings
 from glue_cleanset.viewer.attach import OUTPUTS, find_attached
 from glue_cleanset.viewer.ondemand import frames_of
@@ -54,16 +54,17 @@ class CleanJob:
     axis: int
     outputs: tuple[str, ...]
     images: list[Data] | None
-    protect: np.ndarray | None = None  # (N, ny, nx) bool: never rejected
-    ignore: np.ndarray | None = None  # (N, ny, nx) bool: not used at all
-    reject: np.ndarray | None = None  # (N, ny, nx) bool: rejected by hand in the last cleaning, and again
-    restored: np.ndarray | None = None  # (N, ny, nx) bool: the part of `protect` that was restored then
+    # masks, (N, ny, nx) bool or such on demand
+    protect: object = None  # never rejected
+    ignore: object = None  # not used at all
+    reject: object = None  # rejected by hand in the last cleaning, and again
+    restored: object = None  # the part of `protect` that was restored then
 
     @property
     def mask(self):
         """What is not used: `ignore` and what the frames mask themselves; None where nothing is ignored."""
         own = self.image_set.mask
-        return self.ignore if own is None or self.ignore is None else own | self.ignore
+        return self.ignore if own is None or self.ignore is None else either(own, self.ignore)
 
 
 class CleanState(State):
@@ -375,13 +376,13 @@ class CleanState(State):
                 f"The exposure times of '{data.label}' are not known; choose another normalisation than 'exptime'."
             )
         protect, ignore = (
-            None if group is None else once(group, selected_pixels, group, data, axis, self.images)
+            None if group is None else once(group, self._region, group, data, axis)
             for group in (self.protect, self.ignore)
         )
         restored = reject = None
         if self.keep_overrules:
             restored, reject = once("overrules", self._overrules)
-            protect = restored if protect is None else protect if restored is None else protect | restored
+            protect = restored if protect is None else protect if restored is None else either(protect, restored)
         return CleanJob(
             image_set=image_set,
             settings=self.settings(),
@@ -397,6 +398,11 @@ class CleanState(State):
             reject=reject,
             restored=restored,
         )
+
+    def _region(self, group, data, axis):
+        mask = selected_pixels(group, data, axis, self.images)
+        # the worker asks glue for nothing
+        return PackedFlags(pack_flags(mask), mask.shape) if isinstance(mask, FramesOnDemand) else mask
 
     def _cube(self):
         if not self.images:

@@ -64,7 +64,10 @@ class SummaryDialog(QtWidgets.QDialog):
         self.kinds.setWordWrap(True)
         self.kinds.setVisible(bool(self.kinds.text()))
         self.noise = QtWidgets.QLabel(describe_noise(result.noise))
-        self.folder = QtWidgets.QLabel(f"The cleaned frames are in {folder}, from where glue reads them.")
+        self.folder = QtWidgets.QLabel(
+            f"The cleaned frames are in {folder}, from where glue reads them. What you overrule lies over them in the "
+            "session; 'Write result into files…' writes all of it into another folder."
+        )
         self.folder.setWordWrap(True)
         self.folder.setVisible(bool(folder))
         for label in (self.headline, self.kinds, self.noise, self.folder):

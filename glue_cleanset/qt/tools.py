@@ -28,7 +28,7 @@ from glue_cleanset.viewer.overrule import (
 from glue_cleanset.viewer.track_lines import clear_tracks, draw_tracks, find_tracks
 from glue_cleanset.viewer.views import KIND, blink, blinking_layer, map_layer, switch_map
 
-from .actions import frame_in_viewer, frame_on_display
+from .actions import frame_in_viewer, frame_on_display, waiting
 from .browse import EventTable, TrackTable
 from .kinds import ALL, KindMenu, fill_correction, kind_icon
 
@@ -258,7 +258,7 @@ class _OverruleTool(_ImageTool):
         return map_layer(self.viewer.state.layers, self.viewer.session.data_collection)[1]
 
     def activate(self):
-        messagebox_on_error(self.action_text)(self.overrule)()
+        messagebox_on_error(self.action_text)(waiting(self.overrule))()
 
     def overrule(self):
         """Overrule with each of the current subsets."""
@@ -269,13 +269,13 @@ class _OverruleTool(_ImageTool):
         errors, done = [], []
         for subset in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
             try:
-                done.append(self.overrule_with(session, subset).label)
+                done.append(self.overrule_with(session, subset))
             except ValueError as error:
                 errors.append(error)
         # of several subsets those that select nothing are passed over
         if not done:
             raise errors[0]
-        self.viewer.set_status(f"{', '.join(done)}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{', '.join(command.label for command in done)}; {done[0].remark}")
 
     def overrule_with(self, session, subset):
         """Overrule with one subset."""
@@ -358,7 +358,7 @@ class RestoreEventTool(_EventTool):
 
     def activate(self):
         """Restore it; the row below is the current one then."""
-        messagebox_on_error(self.action_text)(self.restore)()
+        messagebox_on_error(self.action_text)(waiting(self.restore))()
 
     def offer(self, menu):
         """Restore, and what the event could be instead."""
@@ -370,7 +370,7 @@ class RestoreEventTool(_EventTool):
         fill_correction(correction, self.viewer.session, table.attached, table.number, self._corrected)
 
     def _corrected(self, command):
-        self.viewer.set_status(f"{command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{command.label}; {command.remark}")
 
     def restore(self):
         """Restore the current event of this table."""
@@ -381,7 +381,7 @@ class RestoreEventTool(_EventTool):
         order = table.order
         after = order[np.flatnonzero(order == number)[0] + 1 :]
         command = restore_event(self.viewer.session, table.attached, number)
-        self.viewer.set_status(f"Event {number}: {command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"Event {number}: {command.label}; {command.remark}")
         if len(after) and table.events is not None and after[0] in table.events["event"]:
             table.browser.choose(table.events, after[0])
 
@@ -462,12 +462,12 @@ class _ObjectTool(_TableTool):
         return track
 
     def activate(self):
-        messagebox_on_error(self.action_text)(self.overrule_object)()
+        messagebox_on_error(self.action_text)(waiting(self.overrule_object))()
 
     def overrule_object(self):
         """Overrule the object of the current row."""
         command = type(self).overrule(self.viewer.session, self.attached, self.track())
-        self.viewer.set_status(f"{command.label}; Edit > Undo takes it back")
+        self.viewer.set_status(f"{command.label}; {command.remark}")
 
     def offer(self, menu):
         """Offer it where the row belongs to an object."""

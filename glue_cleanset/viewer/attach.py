@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from glue.core import Data
@@ -9,15 +10,16 @@ from glue.core.command import Command
 from glue.core.component_id import ComponentID
 from glue.core.link_helpers import LinkCollection
 
-from ..core.ondemand import FramesOnDemand
+from ..core.imageset import as_mask
+from ..core.ondemand import Either, FramesOnDemand, PackedFlags, PatchedFrames, marked, nonzero
 from ..core.settings import CleanSettings
 from ..io.products import Products, write_event_pixels
 from ..io.sky import locate_events, locate_tracks
 from .colors import frame_colormap, kind_colormap
 from .coords import SkyCoordinates, find_celestial
 from .links import link_images, link_parts
-from .ondemand import EventLabels, FramesComponent, frames_of, let_read_on_demand
-from .sparse import SparseComponent, pack_mask, pack_pixels, unpack_mask
+from .ondemand import FramesComponent, frames_of, let_read_on_demand
+from .sparse import SparseComponent, pack_mask, pack_pixels, unpack_flags, unpack_mask, unpack_pixels
 from .stack import find_numbers, find_times, image_set_from_cube
 from .tables import table_columns, table_data
 from .written import Written, WrittenComponent, written_columns
@@ -124,9 +126,19 @@ class Attached:
         return np.moveaxis(self.cube.get_data(cid), self.axis, 0) if frames is None else frames
 
     @property
+    def folder(self):
+        """Where the files are that it is read from, a Path; None where it is in memory."""
+        for data in (self.cube, *self.datasets):
+            for cid in data.main_components:
+                written = getattr(data.get_component(cid), "written", None)
+                if written is not None and (data is not self.cube or self.made(cid)):
+                    return Path(written.folder)
+        return None
+
+    @property
     def on_demand(self):
-        """Whether it is read from files when it is asked for, and nothing of it can be overruled."""
-        return self.kept_events is not None
+        """Whether it is read from files when it is asked for."""
+        return self.folder is not None
 
     def made(self, cid):
         """Whether an attribute of the cube was added by this very cleaning."""
@@ -135,21 +147,23 @@ class Attached:
     def image_set(self):
         """The frames as they were cleaned, without what was ignored: a new `ImageSet`."""
         image_set = image_set_from_cube(self.cube, self.source, axis=self.axis)
-        ignored = unpack_mask(self.record.get("ignored"), image_set.shape)
+        unpack = unpack_flags if image_set.on_demand else unpack_mask
+        ignored = unpack(self.record.get("ignored"), image_set.shape)
         if ignored is None:
             ignored = unpack_mask(self.record.get("ignored in all frames"), image_set.shape[1:])
-        return image_set if ignored is None else image_set.without(ignored)
+        # it was cleaned like that: something is left
+        return image_set if ignored is None else image_set.hide(as_mask("ignored", ignored, image_set.shape))
 
     @property
     def kept(self):
-        """Which pixels are part of an event, but were not rejected: (N, ny, nx) bool, or None where there are none;
-        of frames that are read on demand `kept_events` tells it."""
-        return unpack_mask(self.record.get("kept"), self.shape)
-
-    @property
-    def kept_events(self):
-        """The numbers of the events that were not rejected, where the frames are read on demand; else None."""
-        return self.record.get("kept events")
+        """Which pixels are part of an event, but were not rejected: a mask (N, ny, nx) on demand, or None where there
+        are none."""
+        numbers = self.record.get("kept events")
+        if not numbers or self.event is None:
+            return unpack_pixels(self.record.get("kept"), self.shape)
+        # an earlier version noted the events where the frames are read on demand
+        index, events = nonzero(self.values(self.event))
+        return marked(index[np.isin(events, numbers)], self.shape)
 
     @property
     def track_positions(self):
@@ -258,7 +272,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
         if "rejected" in outputs:
             add("rejected", products.rejected)
         if "event" in outputs:
-            add("event", EventLabels(shape, result.event_pixels, result.event_numbers))
+            add("event", PatchedFrames(None, result.event_pixels, result.event_numbers, shape))
     else:
         if "cleaned" in outputs:
             add("cleaned", result.cleaned, original, units)
@@ -321,7 +335,7 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
             "track positions": np.asarray(result.track_positions, float).tolist() if moving else [],
         }
     )
-    attached.record.update(_pixel_record(result, shape) if products is None else _short_record(result))
+    attached.record.update(_pixel_record(result, shape))
     for name in (*COMPONENTS, *DATASETS):
         part = getattr(attached, name)
         attached.record[name] = None if part is None else part.uuid
@@ -330,25 +344,19 @@ def build_attached(data, attribute, result, *, axis=0, outputs=tuple(OUTPUTS), t
 
 
 def _pixel_record(result, shape):
-    """What an overrule has to know."""
-    rejected = np.asarray(result.rejected).reshape(-1)
-    return {
-        "ignored": None if result.mask is None else pack_mask(result.mask),
-        "kept": pack_pixels(result.event_pixels[~rejected[result.event_pixels]], shape),
-        "light": None if result.light is None else [part.tolist() for part in result.light],
-    }
-
-
-def _short_record(result):
-    """What a trace has to know of a result that is in files; what the frames themselves mask is known with them."""
-    mask, kept = result.mask, []
+    """What an overrule, or a trace, has to know of single pixels."""
+    # what the frames themselves mask is known with them where they are read on demand
+    mask = result.mask.masks[1] if isinstance(result.mask, Either) else result.mask
+    own = isinstance(mask, FramesOnDemand) and mask is result.mask and not isinstance(mask, PackedFlags)
     alike = isinstance(mask, np.ndarray) and mask.strides[0] == 0
-    if "kept" in result.events.colnames:
-        kept = np.asarray(result.events["event"])[np.asarray(result.events["kept"], bool)].tolist()
+    events = result.events
+    held = events["event"][np.asarray(events["kept"], bool)] if "kept" in events.colnames else []
+    kept = result.event_pixels[np.isin(result.event_numbers, held)]
     return {
-        "ignored": pack_mask(mask) if isinstance(mask, np.ndarray) and not alike else None,
+        "ignored": None if mask is None or alike or own else pack_mask(mask),
         "ignored in all frames": pack_mask(mask[0]) if alike else None,
-        "kept events": kept,
+        "kept": pack_pixels(marked(kept, shape)),
+        "light": None if result.light is None else [part.tolist() for part in result.light],
     }
 
 
@@ -406,8 +414,9 @@ class AttachResult(Command):
         Whether nobody else holds the arrays of `result`: then they are not copied before an overrule changes them.
     folder : str or Path, optional
         Where `result` was written to. Then the cleaned frames and what is rejected are read from there when they are
-        asked for, and a session stores where the files are instead of what is in them; nothing can be overruled. A cube
-        with its frames on another axis than the first takes them into memory all the same.
+        asked for, and a session stores where the files are instead of what is in them; what is overruled later on lies
+        over them and is stored with the session. A cube with its frames on another axis than the first takes them into
+        memory all the same.
 
     Attributes
     ----------

@@ -11,9 +11,11 @@ from glue.core.state import GlueSerializeError, GlueUnSerializer
 from glue.core.subset import ElementSubsetState, SliceSubsetState
 from glue.utils import compute_histogram
 
-from ..core.ondemand import FramesOnDemand, MappedFrames
+from ..core.ondemand import FramesOnDemand, MappedFrames, PatchedFrames
+from .regions import plain_states
+from .sparse import bits_of, pack_patch, unpack_patch
 
-__all__ = ["EventLabels", "FramesComponent", "OnDemandCube", "frames_of", "let_read_on_demand"]
+__all__ = ["FramesComponent", "OnDemandCube", "frames_of", "let_read_on_demand"]
 
 # of the frames shown last, for each attribute; one frame is kept in any case [bytes]
 _KEPT = 32 << 20
@@ -23,54 +25,42 @@ _PART = 1 << 23
 _SAMPLED = 16
 
 
-class EventLabels(FramesOnDemand):
-    """The number of the event every pixel belongs to, made for the frame that is asked for.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        N, ny, nx.
-    pixels, numbers : ndarray, (K,)
-        As ``event_pixels`` and ``event_numbers`` of a `glue_cleanset.CleanResult`.
-    """
-
-    def __init__(self, shape, pixels, numbers):
-        super().__init__(shape, np.int32)
-        self.pixels, self.numbers = pixels, numbers
-
-    def frame(self, i):
-        return self.rows(i, 0, self.shape[1])
-
-    def rows(self, i, first, last):
-        _, ny, nx = self.shape
-        begin, end = (i * ny + first) * nx, (i * ny + last) * nx
-        here = slice(*np.searchsorted(self.pixels, [begin, end]))
-        labels = np.zeros((last - first, nx), np.int32)
-        labels.reshape(-1)[self.pixels[here] - begin] = self.numbers[here]
-        return labels
-
-
 def _as_numbers(flags):
     """Bool as numbers, which glue shows."""
     return flags.view(np.uint8)
 
 
 class _Selected(FramesOnDemand):
-    """What a subset state selects in a cube, a frame at a time; raises where it means nothing there."""
+    """What a subset state selects in a cube, a frame at a time; raises where it means nothing there.
 
-    def __init__(self, cube, subset_state):
+    Parameters
+    ----------
+    cube : OnDemandCube
+    subset_state : glue.core.subset.SubsetState
+    find : callable
+        ``find(subset_state, view)`` gives a part of the mask.
+    """
+
+    def __init__(self, cube, subset_state, find):
         super().__init__(cube.shape, bool)
-        self._cube, self._state = cube, subset_state
+        self._cube, self._state, self._find = cube, subset_state, find
         self.frame(0)
 
     def frame(self, i):
-        return self._state.to_mask(self._cube, (slice(i, i + 1), slice(None), slice(None)))[0]
+        return self._find(self._state, self._cube._part(i, i + 1))[0]
+
+
+class _Part(tuple):
+    """A view of a cube. glue would keep the mask of each part that it can look up, and so the mask of all."""
+
+    __hash__ = None
 
 
 class FramesComponent(Component):
     """Frames that are read when they are asked for.
 
-    `data` is no array: it gives the shape, and any part as an array. The last frames shown are kept.
+    `data` is no array: it gives the shape, and any part as an array. The last frames shown are kept. Values of pixels
+    that are changed are kept as well, and lie over those of the frames; no file is changed.
 
     Parameters
     ----------
@@ -87,7 +77,28 @@ class FramesComponent(Component):
         frames = MappedFrames(frames, _as_numbers, np.uint8) if frames.dtype == bool else frames
         super().__init__(frames, units=units)
         self.image_set, self.written = image_set, written
-        self._shown, self._lock = OrderedDict(), Lock()
+        self._read, self._shown, self._lock = frames, OrderedDict(), Lock()
+
+    def put(self, where, values):
+        """Let some pixels, arrays of their indices along the axes, have other values; glue has to be told."""
+        differs = bits_of(values) != bits_of(self._read[where])
+        index = np.ravel_multi_index(where, self.shape)
+        over = self._over.with_values(index, values)
+        # what is as in the files need not be known
+        stays = np.isin(over.index, index[~differs], invert=True)
+        self._cover(over.index[stays], over.values[stays])
+
+    @property
+    def _over(self):
+        """The frames with what lies over them."""
+        if self._data is self._read:
+            return PatchedFrames(self._read, np.empty(0, np.int64), np.empty(0, self._read.dtype))
+        return self._data
+
+    def _cover(self, index, values):
+        with self._lock:
+            self._data = PatchedFrames(self._read, index, values) if index.size else self._read
+            self._shown.clear()
 
     @property
     def numeric(self):
@@ -131,7 +142,8 @@ class FramesComponent(Component):
 
     def __gluestate__(self, context):
         if self.written is not None:
-            return {"written": self.written.record(context), "units": self.units}
+            over = {} if self._data is self._read else pack_patch(self._data.index, self._data.values)
+            return {"written": self.written.record(context), "units": self.units, **over}
         # even a session with data inside is none of a set that does not fit into memory
         log = getattr(self, "_load_log", None)
         if log is None:
@@ -148,7 +160,10 @@ class FramesComponent(Component):
         from .written import Written, opened
 
         written = Written.from_record(record["written"])
-        return cls(opened(written, context).frames(written.part), record["units"], written=written)
+        made = cls(opened(written, context).frames(written.part), record["units"], written=written)
+        if "steps" in record:
+            made._cover(*unpack_patch(record, made.data.dtype))
+        return made
 
 
 class OnDemandCube(Data):
@@ -176,16 +191,21 @@ class OnDemandCube(Data):
         alike."""
         if view is not None and view is not Ellipsis:
             return super().get_mask(subset_state, view)
-        # (glue's own selection of rows knows none after a session was opened)
-        attributes = () if isinstance(subset_state, ElementSubsetState) else subset_state.attributes
-        if attributes and all(self._is_flat(cid) for cid in attributes):
+        if self._is_flat_state(subset_state):
             return np.broadcast_to(super().get_mask(subset_state, self._part(0, 1)), self.shape)
         if self._is_joined():
-            return _Selected(self, subset_state)
+            return _Selected(self, subset_state, lambda state, view: state.to_mask(self, view))
         mask = np.empty(self.shape, bool)
         for part in self._parts():
             mask[part] = super().get_mask(subset_state, part)
         return mask
+
+    def select(self, subset_state):
+        """What a subset state selects in the whole cube: as `get_mask`, but read on demand where it is not the same in
+        all frames; what it selects is looked for anew in every frame that is asked for."""
+        if self._is_flat_state(subset_state):
+            return self.get_mask(subset_state)
+        return _Selected(self, subset_state, super().get_mask)
 
     def compute_statistic(
         self,
@@ -277,6 +297,14 @@ class OnDemandCube(Data):
         cid = self.id[cid] if isinstance(cid, str) else cid
         return self.size > _PART and not isinstance(self.get_component(cid), CoordinateComponent)
 
+    def _is_flat_state(self, subset_state):
+        """Whether a subset state selects the same in all frames, as far as its attributes tell."""
+        # (glue's own selection of rows knows no attributes)
+        return all(
+            not isinstance(one, ElementSubsetState) and one.attributes and all(map(self._is_flat, one.attributes))
+            for one in plain_states(subset_state)
+        )
+
     def _is_flat(self, cid):
         """Whether an attribute is the same in all frames: y or x of a frame, or of an image."""
         if not isinstance(cid, PixelComponentID):
@@ -286,7 +314,7 @@ class OnDemandCube(Data):
     def _part(self, first, last, along=0):
         part = [slice(None)] * self.ndim
         part[along] = slice(first, last)
-        return tuple(part)
+        return _Part(part)
 
     def _parts(self, along=0):
         step = max(1, _PART * self.shape[along] // self.size)
@@ -297,7 +325,7 @@ class OnDemandCube(Data):
         edges = np.linspace(0, self.shape[1], frames.size + 1).astype(int)
         for i, first, last in zip(frames.tolist(), edges, edges[1:], strict=False):
             if last > first:
-                yield slice(i, i + 1), slice(int(first), int(last)), slice(None)
+                yield _Part([slice(i, i + 1), slice(int(first), int(last)), slice(None)])
 
     @classmethod
     def __setgluestate__(cls, record, context):

@@ -1,5 +1,7 @@
 """Overruling a cleaning: selected pixels restored or rejected by hand, as steps that glue can undo."""
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from astropy.table import Table
 from glue.core.command import Command
@@ -7,11 +9,14 @@ from glue.core.decorators import clear_cache
 from glue.core.message import NumericalDataChangedMessage
 from glue.core.subset import ElementSubsetState
 
+from ..core.ondemand import FramesOnDemand, PackedFlags, PatchedFrames, marked, nonzero, pack_flags, union
 from ..core.settings import KINDS
+from ..io.products import Products
 from .attach import columns_of, events_data, find_attached, map_images, remove_data, remove_links
 from .links import link_parts
-from .regions import selected_pixels, subset_states
-from .sparse import SparseCategoricalComponent, bits_of, pack_mask, pack_pixels, unpack_mask
+from .regions import plain_states, selected_pixels, subset_states
+from .rows import RowChange
+from .sparse import bits_of, pack_pixels, unpack_pixels
 from .tables import rounded
 from .views import keep_frames
 
@@ -30,6 +35,8 @@ __all__ = [
     "restore_selected",
 ]
 
+# what was read of compressed frames, by cube and folder
+_unpacked = WeakKeyDictionary()
 # keys of the record of a cleaning
 _NOTED = ("restored", "rejected by hand")
 
@@ -58,11 +65,15 @@ def restore_selected(session, subset, *, attached=None, frame=None):
         Where there is nothing to restore; nothing has changed.
     """
     attached, mask = _selection(session, subset, attached)
-    mask = _in_frame(mask, frame)
-    if not (mask & rejected_frames(attached)).any():
+    pixels = _rejected_pixels(attached)
+    if frame is not None:
+        size = _frame_size(attached)
+        pixels = pixels[slice(*np.searchsorted(pixels, [frame * size, (frame + 1) * size]))]
+    pixels = pixels[mask[np.unravel_index(pixels, attached.shape)]]
+    if not pixels.size:
         where = "in it" if frame is None else f"in frame {frame + 1} of it"
         raise ValueError(f"'{subset.label}' selects no rejected pixel {where}; select events, or draw on the map.")
-    return do_overrule(session, attached, restore=mask)
+    return do_overrule(session, attached, restore=marked(pixels, attached.shape))
 
 
 def restore_event(session, attached, number):
@@ -85,15 +96,14 @@ def restore_event(session, attached, number):
     ValueError
         Where there is no such event, or it is kept, or the event numbers were not attached.
     """
-    _check_in_memory(attached)
-    mask = np.zeros((), bool) if attached.event is None else attached.values(attached.event) == number
-    if not mask.any():
+    pixels = _pixels_of_events(attached, [number])
+    if not pixels.size:
         raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
-    if not (mask & rejected_frames(attached)).any():
+    if not np.isin(pixels, _rejected_pixels(attached)).any():
         raise ValueError(
             f"Event {number} of '{attached.cube.label}' is kept: its pixels have their original values already."
         )
-    return do_overrule(session, attached, restore=mask)
+    return do_overrule(session, attached, restore=marked(pixels, attached.shape))
 
 
 def keep_object(session, attached, track):
@@ -116,10 +126,10 @@ def keep_object(session, attached, track):
     ValueError
         Where there is no such object or it is kept already, or its pixels are not known.
     """
-    mask, rejected = _object_pixels(attached, track), rejected_frames(attached)
-    if not (mask & rejected).any():
+    pixels = _object_pixels(attached, track)
+    if not np.isin(pixels, _rejected_pixels(attached)).any():
         raise ValueError(f"Object {track} of '{attached.cube.label}' is kept already in all of its frames.")
-    return do_overrule(session, attached, f"object {track}", keep=mask)
+    return do_overrule(session, attached, f"object {track}", keep=marked(pixels, attached.shape))
 
 
 def repair_object(session, attached, track):
@@ -140,10 +150,10 @@ def repair_object(session, attached, track):
     ValueError
         Where there is no such object or it is repaired already, or its pixels are not known.
     """
-    mask, rejected = _object_pixels(attached, track), rejected_frames(attached)
-    if not (mask & ~rejected).any():
+    pixels = _object_pixels(attached, track)
+    if np.isin(pixels, _rejected_pixels(attached)).all():
         raise ValueError(f"Object {track} of '{attached.cube.label}' is repaired already in all of its frames.")
-    return do_overrule(session, attached, f"object {track}", reject=mask)
+    return do_overrule(session, attached, f"object {track}", reject=marked(pixels, attached.shape))
 
 
 def reject_selected(session, subset, frame, *, attached=None):
@@ -167,20 +177,26 @@ def reject_selected(session, subset, frame, *, attached=None):
         Where there is nothing to reject; nothing has changed.
     """
     attached, mask = _selection(session, subset, attached)
-    mask = _in_frame(mask, frame)
-    if not (mask & ~rejected_frames(attached)).any():
+    pixels = np.flatnonzero(mask[frame]) + frame * _frame_size(attached)
+    pixels = np.setdiff1d(pixels, _rejected_pixels(attached), assume_unique=True)
+    if not pixels.size:
         raise ValueError(f"'{subset.label}' selects no pixel of frame {frame + 1} that is not rejected already.")
-    return do_overrule(session, attached, reject=mask)
+    return do_overrule(session, attached, reject=marked(pixels, attached.shape))
 
 
 def rejected_frames(attached):
-    """What is rejected now: (N, ny, nx) bool; ValueError where that is in files, or not in the session."""
-    _check_in_memory(attached)
-    if attached.rejected is not None:
-        return attached.values(attached.rejected) > 0
+    """What is rejected now: a mask (N, ny, nx) on demand; ValueError where that is not in the session."""
+    return marked(_rejected_pixels(attached), attached.shape)
+
+
+def _rejected_pixels(attached):
+    """Flat index of what is rejected now, ascending."""
     if attached.event is not None:
-        of_events, kept = attached.values(attached.event) > 0, attached.kept
-        return of_events if kept is None else of_events & ~kept
+        kept = attached.kept
+        pixels, _ = nonzero(attached.values(attached.event))
+        return pixels if kept is None else np.setdiff1d(pixels, kept.index, assume_unique=True)
+    if attached.rejected is not None:
+        return nonzero(attached.values(attached.rejected))[0]
     raise ValueError(
         f"Neither the rejected pixels of '{attached.cube.label}' nor its event numbers are in the session; clean it "
         "again with one of them ticked."
@@ -188,20 +204,20 @@ def rejected_frames(attached):
 
 
 def find_overrules(attached):
-    """What a person restored and rejected by hand so far: two (N, ny, nx) bool, or None where nothing."""
-    return tuple(unpack_mask(attached.record.get(name), attached.shape) for name in _NOTED)
+    """What a person restored and rejected by hand so far: two masks (N, ny, nx) on demand, or None where nothing."""
+    return tuple(unpack_pixels(attached.record.get(name), attached.shape) for name in _NOTED)
 
 
 def has_overrules(attached):
-    """Whether there are any; the masks of a large set are large, and not looked at."""
+    """Whether there are any."""
     return any(attached.record.get(name) for name in _NOTED)
 
 
 def note_overrules(attached, restored, rejected):
-    """Note what a cleaning took over from an earlier one, each (N, ny, nx) bool or None, as its own overrules."""
+    """Note what a cleaning took over from an earlier one, as `find_overrules` found it there, as its own overrules."""
     for name, mask in zip(_NOTED, (restored, rejected), strict=True):
         if mask is not None:
-            attached.record[name] = pack_mask(mask)
+            attached.record[name] = pack_pixels(mask)
 
 
 def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
@@ -210,7 +226,7 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     Parameters
     ----------
     attached : Attached
-    restore, reject, keep : ndarray, (N, ny, nx), bool, optional
+    restore, reject, keep : array-like or FramesOnDemand, (N, ny, nx), bool, optional
         As for `glue_cleanset.overrule`.
     called : (sequence of int, str), optional
         Numbers of events, and what a person says that they are: one of `glue_cleanset.core.settings.KINDS`.
@@ -227,26 +243,41 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     # compiled code takes a while to import
     from ..core.overrule import work_out
 
-    _check_in_memory(attached)
     model = attached.model
     if model is None:
         raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
-    image_set = attached.image_set()
-    rejected = rejected_frames(attached)
+    image_set = _frames_by_rows(attached)
+    rejected = _rejected_pixels(attached)
     if attached.event is None:
         pixels, numbers = _events_by_peaks(attached, rejected)
     else:
-        labels = attached.values(attached.event)
-        pixels = np.flatnonzero(labels > 0)
-        numbers = labels[np.unravel_index(pixels, labels.shape)]
+        pixels, numbers = nonzero(attached.values(attached.event))
     column = attached.column("map", "reference")
     empty = np.full(image_set.shape[1:], np.nan, np.float32)
     reference = empty if column is None else attached.map.get_data(column)
     return work_out(
-        image_set, attached.settings, model, np.flatnonzero(rejected), reference, (pixels, numbers),
+        image_set, attached.settings, model, rejected, reference, (pixels, numbers),
         _facts(attached, called),
         restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
     )  # fmt: skip
+
+
+def _frames_by_rows(attached):
+    """The frames as they were cleaned, so that some rows of all of them are quickly read."""
+    image_set, folder = attached.image_set(), attached.folder
+    if folder is None or not any(image.compressed for image in getattr(image_set.frames, "images", ()) if image):
+        return image_set
+    # the cleaned frames are not compressed, and other than the original ones in events only
+    known = _unpacked.setdefault(attached.cube, {})
+    if folder not in known:
+        products = Products(folder)
+        index, _ = products.event_pixels
+        values = image_set.frames[np.unravel_index(index, image_set.shape)].astype(products.cleaned.dtype)
+        mask = image_set.mask
+        if isinstance(mask, FramesOnDemand):
+            mask = PackedFlags(pack_flags(mask), mask.shape)
+        known[folder] = image_set.with_frames(PatchedFrames(products.cleaned, index, values), mask)
+    return known[folder]
 
 
 def _events_by_peaks(attached, rejected):
@@ -256,8 +287,9 @@ def _events_by_peaks(attached, rejected):
     from ..core.kinds import WHOLE
 
     kept, shape = attached.kept, attached.shape
-    index = np.flatnonzero(rejected if kept is None else rejected | kept)
-    held = np.zeros(index.size, int) if kept is None else kept.reshape(-1)[index].astype(int)
+    kept = np.empty(0, np.int64) if kept is None else kept.index
+    index = union(rejected, kept)
+    held = np.isin(index, kept, assume_unique=True).astype(int)
     numbers = np.zeros(index.size, int)
     columns = [attached.column("events", name) for name in ("event", "frame index", "y peak", "x peak")]
     if any(cid is None for cid in columns):
@@ -319,12 +351,17 @@ class Overrule(Command):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self._kept = {}  # what a change of rows has taken from subsets and columns
+        self._words = self.extra.get("words") or self.change.describe()
 
     @property
     def label(self):
         """What *Edit > Undo* names."""
-        return self.extra.get("words") or self.change.describe()
+        return self._words
+
+    @property
+    def remark(self):
+        """How it is taken back; of a result in files, that these stay what they are."""
+        return f"{'no file is changed; ' if self.attached.on_demand else ''}Edit > Undo takes it back"
 
     def do(self, session):
         """Change the values of all parts; their subsets and viewers live on."""
@@ -354,8 +391,7 @@ class Overrule(Command):
         def edit(data, cid, axis, index, new):
             if cid is None:
                 return
-            array = np.moveaxis(data.get_data(cid), axis, 0)
-            old = array[np.unravel_index(index, array.shape)]
+            old = data.get_component(cid)[_places(data, axis, index)]
             new = np.asarray(new, old.dtype)
             differs = bits_of(old) != bits_of(new)
             edits.append((data, cid, axis, index[differs], old[differs], new[differs]))
@@ -379,7 +415,7 @@ class Overrule(Command):
                 column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
 
-        self._old_events, self._new_events, self._columns = attached.events, None, {}
+        self._old_events, self._new_events = attached.events, None
         columns = attached.record["columns"]
         if len(change.events) and attached.record["events label"] is not None:
             made = events_data(cube, axis, attached.record["events label"], change.events)
@@ -389,33 +425,33 @@ class Overrule(Command):
                 columns = {**columns, "events": columns_of(made)}
             else:
                 self._new_events = attached.events
-                self._number = attached.column("events", "event")
-                if self._number is None:
+                number = attached.column("events", "event")
+                if number is None:
                     raise ValueError(f"'{attached.events.label}' has lost its column 'event'; clean the set again.")
-                for new in made.main_components:
-                    cid = attached.column("events", new.label)
-                    if cid is not None:
-                        self._columns[cid] = attached.events.get_component(cid), made.get_component(new)
+                columns_now = {
+                    attached.column("events", new.label): made.get_component(new) for new in made.main_components
+                }
+                columns_now.pop(None, None)
+                self._rows = RowChange(attached.events, number, columns_now)
         self._records = [
             (record, dict(record), self._record_after(record, columns))
             for record in (attached.record, *(data.meta for data in attached.datasets))
         ]
         self._edits = edits
+        self.change = None  # what it was worked out from is large
 
     def _record_after(self, record, columns):
         after = dict(record)
         after["overrules"] = [*record.get("overrules", ()), self.label]
         if record is self.attached.record:
-            shape = self.attached.shape
+            shape, outliers = self.attached.shape, self.change.outliers
             restored, rejected = self.change.restored, self.change.rejected
-            for name, taken, given in zip(_NOTED, (rejected, restored), (restored, rejected), strict=True):
-                mask = unpack_mask(record.get(name), shape)
-                mask = np.zeros(shape, bool) if mask is None else mask
-                mask.reshape(-1)[given] = True
-                mask.reshape(-1)[taken] = False
-                after[name] = pack_mask(mask)
-            outliers = self.change.outliers
-            after["kept"] = pack_pixels(outliers.index[outliers.kept], shape)
+            pairs = (restored, rejected), (rejected, restored)
+            for name, mask, (given, taken) in zip(_NOTED, find_overrules(self.attached), pairs, strict=True):
+                before = np.empty(0, np.int64) if mask is None else mask.index
+                after[name] = pack_pixels(marked(np.setdiff1d(union(before, given), taken), shape))
+            after["kept"] = pack_pixels(marked(outliers.index[outliers.kept], shape))
+            after.pop("kept events", None)  # of an earlier version
             after["events"] = None if self._new_events is None else self._new_events.uuid
             after["columns"] = columns
         return after
@@ -427,21 +463,19 @@ class Overrule(Command):
             component = data.get_component(cid) if any(cid is known for known in data.components) else None
             if component is None or not index.size:
                 continue
-            array = component.writable()
-            frames = np.moveaxis(array, axis, 0)
-            frames[np.unravel_index(index, frames.shape)] = new if forward else old
-            changed.setdefault(data, {})[cid] = array
+            component.put(_places(data, axis, index), new if forward else old)
+            changed.setdefault(data, []).append(cid)
         for record, before, after in self._records:
             record.clear()
             record.update(after if forward else before)
         here, there = (self._old_events, self._new_events) if forward else (self._new_events, self._old_events)
         self.attached.events = there
         if here is there is not None:
-            self._change_rows(collection, here, forward)
+            self._rows.apply(collection, forward)
         # everything is in its place before anybody looks: masks of one part rest on values of another
         _forget_masks(collection)
-        for data, mapping in changed.items():
-            data.update_components(mapping)
+        for data, cids in changed.items():
+            collection.hub.broadcast(NumericalDataChangedMessage(data, components_changed=cids))
         if here is there:
             if here is not None:
                 collection.hub.broadcast(NumericalDataChangedMessage(here))
@@ -459,51 +493,6 @@ class Overrule(Command):
             links = link_parts(attached.cube, attached.axis, attached.event, *still)
             collection.add_link([link for link in links if there in (link.data1, link.data2)])
 
-    def _change_rows(self, collection, events, forward):
-        """Give the table its other rows. Columns that a person has added, and subsets that name rows, keep to the
-        events they mean; what a lost row had in them comes back with it."""
-        now, then = (0, 1) if forward else (1, 0)
-        numbers, wanted = self._columns[self._number][now].data, self._columns[self._number][then].data
-        place = {number: row for row, number in enumerate(wanted)}
-        moved = np.array([place.get(number, -1) for number in numbers])
-        came = np.full(wanted.size, -1)
-        came[moved[moved >= 0]] = np.flatnonzero(moved >= 0)
-        kept, self._kept = self._kept, {}
-        for group in collection.subset_groups:
-            for state in subset_states(group.subset_state):
-                if isinstance(state, ElementSubsetState) and state.data == events.uuid and state.indices is not None:
-                    before = state.indices
-                    rows = moved[np.arange(moved.size)[_as_index(before)]]
-                    was, became = kept.get(state, (None, None))
-                    state.indices = was if became is before else rows[rows >= 0]
-                    self._kept[state] = before, state.indices
-        for cid in events.main_components:
-            before = events.get_component(cid)
-            if cid in self._columns:
-                after = self._columns[cid][then]
-            else:
-                was, became = kept.get(cid, (None, None))
-                after = was if became is before else _with_rows(before, came)
-                self._kept[cid] = before, after
-            events._components[cid] = after
-        events._shape = wanted.shape
-
-
-def _with_rows(component, rows):
-    """A column with other rows of it, -1 = a new one, which has nothing in it."""
-    values = component.labels if component.categorical else component.data
-    blank = {"f": np.nan, "c": np.nan, "M": "NaT", "m": "NaT", "U": "", "S": "", "O": ""}.get(values.dtype.kind, 0)
-    values = np.where(rows >= 0, values[rows], np.array(blank, values.dtype))
-    if component.categorical:
-        return SparseCategoricalComponent(values, units=component.units)
-    return type(component)(values, units=component.units)
-
-
-def _as_index(rows):
-    # an empty list is no index
-    rows = np.asarray(rows)
-    return rows if rows.size else rows.astype(int)
-
 
 def _selection(session, subset, attached):
     """The cleaning that is meant, and what the subset selects of it."""
@@ -520,30 +509,19 @@ def _selection(session, subset, attached):
     found.sort(key=lambda known: not _speaks_of(subset.subset_state, known))
     error = None
     for known in found:
-        if known.on_demand:
-            continue
         try:
             mask = selected_pixels(subset, known.cube, known.axis)
         except ValueError as problem:
             error = error or problem
             continue
-        if mask.any():
+        if any(frame.any() for frame in mask):
             return known, mask
-    _check_in_memory(found[0])
     raise error or ValueError(f"'{subset.label}' selects no pixel of '{found[0].cube.label}'; draw it larger.")
-
-
-def _check_in_memory(attached):
-    if attached.on_demand:
-        raise ValueError(
-            f"The cleaned frames of '{attached.cube.label}' are in files, which are not changed by hand; choose 'Clean "
-            "image set…' again, with what shall stay as it is under 'Protect (reject nothing)'."
-        )
 
 
 def _speaks_of(state, attached):
     """Whether a subset state selects by a part of this very cleaning."""
-    for one in subset_states(state):
+    for one in plain_states(state):
         if isinstance(one, ElementSubsetState):
             if any(one.data == data.uuid for data in attached.datasets):
                 return True
@@ -554,17 +532,30 @@ def _speaks_of(state, attached):
     return False
 
 
-def _in_frame(mask, frame):
-    if frame is None:
-        return mask
-    only = np.zeros_like(mask)
-    only[frame] = mask[frame]
-    return only
+def _frame_size(attached):
+    """Pixels of a frame."""
+    _, ny, nx = attached.shape
+    return ny * nx
+
+
+def _places(data, axis, index):
+    """The indices, along the axes of data, of pixels by their flat index with the frames first."""
+    shape = list(data.shape)
+    places = list(np.unravel_index(index, [shape.pop(axis), *shape]))
+    places.insert(axis, places.pop(0))
+    return tuple(places)
+
+
+def _pixels_of_events(attached, numbers):
+    """Flat index of the pixels of some events, ascending; none where the event numbers were not attached."""
+    if attached.event is None:
+        return np.empty(0, np.int64)
+    pixels, events = nonzero(attached.values(attached.event))
+    return pixels[np.isin(events, numbers)]
 
 
 def _object_pixels(attached, track):
-    """Where a moving object is: (N, ny, nx) bool."""
-    _check_in_memory(attached)
+    """Flat index of the pixels of a moving object, ascending."""
     name = f"object {track} of '{attached.cube.label}'"
     numbers, tracks = (attached.column("events", label) for label in ("event", "track"))
     if attached.event is None or numbers is None or tracks is None:
@@ -575,7 +566,7 @@ def _object_pixels(attached, track):
     mine = attached.events.get_data(numbers)[attached.events.get_data(tracks) == track]
     if not track or not mine.size:
         raise ValueError(f"There is no event of {name} any more." if track else "An event of no track is no object.")
-    return np.isin(attached.values(attached.event), mine)
+    return _pixels_of_events(attached, mine)
 
 
 def do_overrule(session, attached, about="", **said):

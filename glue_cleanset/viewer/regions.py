@@ -11,6 +11,7 @@ __all__ = [
     "MOST",
     "Part",
     "central_part",
+    "plain_states",
     "selected_pixels",
     "selected_rows",
     "shown_index",
@@ -100,13 +101,16 @@ def selected_pixels(group, data, axis=0, images=None):
     Returns
     -------
     ndarray, (N, ny, nx), bool
+        Of a cube that is read on demand, where it is not the same in all frames, `FramesOnDemand`: worked out for
+        each frame that is asked for, as long as the subset and the data are what they are.
 
     Raises
     ------
     ValueError
         Where the subset means nothing there; the message names both.
     """
-    masks = [_mask(group.subset_state, known) for known in images or [data]]
+    # (frames that are read on demand are along the first axis)
+    masks = [_mask(group.subset_state, known, axis == 0 and not images) for known in images or [data]]
     known = [mask for mask in masks if mask is not None]
     if not known:
         name = images[0].label if images else data.label
@@ -115,7 +119,7 @@ def selected_pixels(group, data, axis=0, images=None):
             f"'{name}' or on its rejection map, or choose another subset."
         )
     if not images:
-        return np.moveaxis(masks[0], axis, 0)
+        return masks[0] if axis == 0 else np.moveaxis(masks[0], axis, 0)
     any_of_them = np.logical_or.reduce(known)
     return np.stack([any_of_them if mask is None else mask for mask in masks])
 
@@ -137,12 +141,17 @@ def subset_states(state):
     return [state, *(one for part in parts if part is not None for one in subset_states(part))]
 
 
-def _mask(state, data):
-    """What a subset state selects in data; None where it means nothing there."""
+def plain_states(state):
+    """What a subset state is put together from at last: states that are not put together themselves."""
+    return [one for one in subset_states(state) if len(subset_states(one)) == 1]
+
+
+def _mask(state, data, by_frame=False):
+    """What a subset state selects in data; None where it means nothing there. `by_frame`: on demand, where they are."""
     if not all(_has_its_shape(part, data) for part in subset_states(state)):
         return None
     try:
-        return data.get_mask(state)
+        return (getattr(data, "select", data.get_mask) if by_frame else data.get_mask)(state)
     except (IncompatibleAttribute, IncompatibleDataException):
         return None
 

@@ -8,7 +8,23 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from glue.core.component import CategoricalComponent, Component, DerivedComponent
 
-__all__ = ["SparseCategoricalComponent", "SparseComponent", "bits_of", "pack_mask", "pack_pixels", "unpack_mask"]
+from ..core.ondemand import PackedFlags, marked, nonzero, pack_flags
+
+__all__ = [
+    "SparseCategoricalComponent",
+    "SparseComponent",
+    "bits_of",
+    "differences",
+    "pack_index",
+    "pack_mask",
+    "pack_patch",
+    "pack_pixels",
+    "unpack_flags",
+    "unpack_index",
+    "unpack_mask",
+    "unpack_patch",
+    "unpack_pixels",
+]
 
 # how many values are compared or filled at a time
 _PART = 1 << 22
@@ -52,24 +68,22 @@ class SparseComponent(Component):
         self._states = WeakKeyDictionary()
         _check_shape(self._base, self.shape)
 
-    def writable(self):
-        """The array, to be written to; tell glue with ``data.update_components``."""
+    def put(self, where, values):
+        """Let some pixels, arrays of their indices along the axes, have other values; glue has to be told."""
         if self._mine is not self._data:
             self._data = self._mine = self._data.copy()
         self._data.flags.writeable = True
-        return self._data
+        self._data[where] = values
 
     def __gluestate__(self, context):
         if context not in self._states:
             several = isinstance(self._base, list)
-            index, values = _differences(self._data, self._base)
             self._states[context] = {
                 "shape": list(self.shape),
                 "dtype": self._data.dtype.str,
                 "units": self.units,
                 "base": [context.id(one) for one in self._base] if several else context.id(self._base),
-                "steps": _pack(np.diff(index, prepend=0).astype(_INT)),
-                "values": _pack(values),
+                **pack_patch(*differences(self._data, self._base)),
             }
         return dict(self._states[context])
 
@@ -85,8 +99,8 @@ class SparseComponent(Component):
             data = np.empty(shape, dtype)
             for part in _parts(shape):
                 data[part] = _base_values(base, part)
-        index = np.cumsum(_unpack(record["steps"], _INT))
-        data.reshape(-1)[index] = _unpack(record["values"], dtype)
+        index, values = unpack_patch(record, dtype)
+        data.reshape(-1)[index] = values
         return cls(data, base, record["units"], own=True)
 
 
@@ -113,17 +127,10 @@ class SparseCategoricalComponent(CategoricalComponent):
 
 
 def pack_mask(mask):
-    """A bool array as text, short where most of it is alike; None where nothing in it is True."""
-    return _pack(np.packbits(mask)) if np.any(mask) else None
-
-
-def pack_pixels(index, shape):
-    """As `pack_mask`, of a mask of this shape that is True at these flat indices."""
-    if not len(index):
-        return None
-    mask = np.zeros(math.prod(shape), bool)
-    mask[index] = True
-    return pack_mask(mask)
+    """A mask (..., ny, nx), bool or such on demand, as text, short where most of it is alike; None where nothing in it
+    is True."""
+    bits = pack_flags(mask)
+    return _pack(bits) if bits.any() else None
 
 
 def unpack_mask(text, shape):
@@ -132,6 +139,48 @@ def unpack_mask(text, shape):
         return None
     bits = _unpack(text, np.dtype(np.uint8))
     return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
+
+
+def unpack_flags(text, shape):
+    """As `unpack_mask`, (N, ny, nx), on demand: an eighth of the memory."""
+    return PackedFlags(_unpack(text, np.dtype(np.uint8)), shape) if text else None
+
+
+def pack_pixels(mask):
+    """A mask with few pixels that are True, as `glue_cleanset.core.ondemand.marked`, as plain values; None where there
+    are none."""
+    index, _ = nonzero(mask)
+    return {"steps": pack_index(index)} if index.size else None
+
+
+def unpack_pixels(record, shape):
+    """The mask that `pack_pixels` made plain values of, on demand; None of None."""
+    if not record:
+        return None
+    # an earlier version stored all of it
+    old = isinstance(record, str)
+    index = np.flatnonzero(unpack_mask(record, shape)) if old else unpack_index(record["steps"])
+    return marked(index, shape)
+
+
+def pack_index(index):
+    """Whole numbers, most of which are a little larger than the one before, as text."""
+    return _pack(np.diff(index, prepend=0).astype(_INT))
+
+
+def unpack_index(text):
+    """The numbers that `pack_index` made text of: int64."""
+    return np.cumsum(_unpack(text, _INT))
+
+
+def pack_patch(index, values):
+    """Some values, and where they are: flat index, ascending; as plain values."""
+    return {"steps": pack_index(index), "values": _pack(values)}
+
+
+def unpack_patch(record, dtype):
+    """The index and the values, of that dtype, that `pack_patch` made plain values of."""
+    return unpack_index(record["steps"]), _unpack(record["values"], dtype)
 
 
 def _check_shape(base, shape):
@@ -154,8 +203,8 @@ def _base_values(base, part):
     return np.stack([one.data for one in base[part]]) if isinstance(base, list) else base[part]
 
 
-def _differences(data, base):
-    """Flat index, ascending, and value of each that differs from the base."""
+def differences(data, base):
+    """Flat index, ascending, and value of each that differs from the base, of what `SparseComponent` knows."""
     found, values = [np.empty(0, np.int64)], [np.empty(0, data.dtype)]
     for part in _parts(data.shape):
         mine = np.ascontiguousarray(data[part])

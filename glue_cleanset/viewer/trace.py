@@ -8,6 +8,7 @@ from glue.core import Data
 from glue.core.exceptions import IncompatibleAttribute
 from glue.core.state_objects import State
 
+from ..core.ondemand import nonzero
 from ..core.settings import CleanSettings
 from ..io.keywords import parse_dates
 from .attach import RUNS, find_attached
@@ -152,7 +153,7 @@ class Tracer:
         if not (0 <= y < ny and 0 <= x < nx):
             raise ValueError(f"the pixel y={y}, x={x} lies outside the image of {ny} x {nx} pixels")
         event, cleaned = self._read(a.event, y, x), self._read(a.cleaned, y, x)
-        kept = self._kept(y, x, event)
+        kept = self._kept(y, x)
         rejected = self._rejected(y, x, event, cleaned, kept)
         # what is kept has no say in the reference
         trace = trace_pixel(self._image_set, self.model, self.settings, y, x, rejected | kept)
@@ -178,16 +179,13 @@ class Tracer:
     def _by_hand(self, y, x):
         if self._overruled is None:
             masks = [mask for mask in find_overrules(self.attached) if mask is not None]
-            self._overruled = np.unique(np.concatenate([np.flatnonzero(mask) for mask in masks])) if masks else []
+            self._overruled = np.unique(np.concatenate([nonzero(mask)[0] for mask in masks])) if masks else []
         return np.isin(self._indices(y, x), self._overruled)
 
-    def _kept(self, y, x, event):
-        events = self.attached.kept_events
-        if events is not None:
-            return np.zeros(len(self._image_set), bool) if event is None else np.isin(event, events)
+    def _kept(self, y, x):
         if self._held is None:
             mask = self.attached.kept
-            self._held = [] if mask is None else np.flatnonzero(mask)
+            self._held = [] if mask is None else nonzero(mask)[0]
         return np.isin(self._indices(y, x), self._held)
 
     def _indices(self, y, x):

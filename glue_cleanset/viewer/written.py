@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from ..core.ondemand import PatchedFrames
 from ..io.products import Products
-from .ondemand import EventLabels
-from .sparse import SparseCategoricalComponent, SparseComponent
+from .sparse import (
+    SparseCategoricalComponent,
+    SparseComponent,
+    bits_of,
+    differences,
+    pack_index,
+    pack_patch,
+    unpack_index,
+    unpack_patch,
+)
 from .tables import table_columns
 
 __all__ = ["MAP_IMAGES", "Written", "WrittenComponent", "WrittenWords", "opened", "written_columns", "written_folders"]
@@ -55,30 +66,58 @@ class Written:
 
 
 class WrittenComponent(SparseComponent):
-    """An image or a column that is in a file too; where its values are changed a session stores them.
+    """An image or a column that is in a file too; of values that are changed a session stores those that differ.
 
     Parameters
     ----------
     data : ndarray
+        As they are in the file.
     units : str
     written : Written
+    rows : ndarray of int, optional
+        The row of the file that each value is of, -1 = of none; default each of its own.
     """
 
-    def __init__(self, data, units, written):
+    def __init__(self, data, units, written, rows=None):
         super().__init__(data, units=units)
-        self.written, self._read = written, self._data
+        self.written, self.rows, self._read = written, rows, self._data
+
+    def with_rows(self, values, came):
+        """A column with other rows and these values; `came`: which of the present rows each was, -1 = none."""
+        rows = came if self.rows is None else np.where(came >= 0, self.rows[came], -1)
+        made = WrittenComponent(_rows_of(self._read, came), self.units, self.written, rows)
+        if values.dtype != made._data.dtype or (bits_of(values) != bits_of(made._data)).any():
+            made._data = made._mine = values
+        return made
 
     def __gluestate__(self, context):
-        if self._data is not self._read:
+        mine, read = self._data, self._read
+        if (mine.shape, mine.dtype) != (read.shape, read.dtype):
             return super().__gluestate__(context)
-        return {"written": self.written.record(context), "units": self.units}
+        record = {"written": self.written.record(context), "units": self.units}
+        if self.rows is not None:
+            record["rows"] = pack_index(self.rows)
+        if mine is not read:
+            record |= pack_patch(*differences(mine, read))
+        return record
 
     @classmethod
     def __setgluestate__(cls, record, context):
         if "written" not in record:
             return SparseComponent.__setgluestate__(record, context)
         written = Written.from_record(record["written"])
-        return cls(opened(written, context).values(written), record["units"], written)
+        values = opened(written, context).values(written)
+        rows = unpack_index(record["rows"]) if "rows" in record else None
+        made = cls(values if rows is None else _rows_of(values, rows), record["units"], written, rows)
+        if "steps" in record:
+            index, values = unpack_patch(record, made.data.dtype)
+            made.put(np.unravel_index(index, made.shape), values)
+        return made
+
+
+def _rows_of(values, rows):
+    """Some rows of a column, -1 = zero."""
+    return np.where(rows >= 0, values[rows], np.zeros((), values.dtype)) if values.size else np.zeros(rows.size)
 
 
 class WrittenWords(SparseCategoricalComponent):
@@ -143,7 +182,7 @@ class _Opened:
 
     def frames(self, part):
         if part == "event":
-            return EventLabels(self._products.cleaned.shape, *self._products.event_pixels)
+            return PatchedFrames(None, *self._products.event_pixels, self._products.cleaned.shape)
         return getattr(self._products, part)
 
     def values(self, written):

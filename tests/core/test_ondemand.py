@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glue_cleanset.core.imageset import ImageSet
-from glue_cleanset.core.ondemand import FramesOnDemand
+from glue_cleanset.core.ondemand import (
+    Either,
+    FramesOnDemand,
+    PackedFlags,
+    PatchedFrames,
+    either,
+    marked,
+    nonzero,
+    pack_flags,
+    union,
+)
 
 
 class Counted(FramesOnDemand):
@@ -75,6 +85,56 @@ def test_rows_are_read_without_the_rest():
     frames = Counted(CUBE)
     frames[:, 4:9, 2:5]
     assert frames.pixels == 5 * 5 * 17
+
+
+def test_rows_between_points_are_read():
+    frames = Counted(CUBE)
+    y, x = np.array([4, 8]), np.array([0, 3])
+    np.testing.assert_array_equal(frames[2, y, x], CUBE[2, y, x])
+    assert frames.pixels == 5 * 17
+
+
+INDEX = st.lists(st.integers(0, CUBE.size - 1), unique=True, max_size=60).map(lambda some: np.array(sorted(some), int))
+
+
+NOTHING = np.empty(0, int), np.empty(0, np.float32)
+
+
+@given(index=INDEX, again=INDEX, on_zeros=st.booleans(), frames=st.one_of(SLICES, ONE), rows=SLICES, columns=SLICES)
+def test_some_pixels_have_other_values(index, again, on_zeros, frames, rows, columns):
+    expected = np.zeros(CUBE.shape, np.float32) if on_zeros else CUBE.astype(np.float32)
+    patched = PatchedFrames(None if on_zeros else Counted(CUBE), *NOTHING, CUBE.shape)
+    # in any order, and some of them zero
+    order = np.random.default_rng(0).permutation(again.size)
+    for some, values in ((index, np.arange(-3, index.size - 3)), (again[order], np.arange(again.size) - 5)):
+        patched = patched.with_values(some, values.astype(np.float32))
+        expected.reshape(-1)[some] = values
+        part = patched[frames, rows, columns]
+        assert part.dtype == np.float32
+        np.testing.assert_array_equal(part, expected[frames, rows, columns])
+        where = tuple(np.random.default_rng(1).integers(-n, n, 40) for n in CUBE.shape)
+        np.testing.assert_array_equal(patched[where], expected[where])
+        found = nonzero(patched)
+        np.testing.assert_array_equal(found[0], np.flatnonzero(expected))
+        np.testing.assert_array_equal(found[1], expected.reshape(-1)[found[0]])
+        assert (np.diff(patched.index) > 0).all()
+
+
+@given(one=INDEX, other=INDEX)
+def test_masks_of_some_pixels(one, other):
+    flags, others = (np.zeros(CUBE.shape, bool) for _ in range(2))
+    flags.reshape(-1)[one], others.reshape(-1)[other] = True, True
+    np.testing.assert_array_equal(marked(one, CUBE.shape), flags)
+    np.testing.assert_array_equal(union(one, other), np.union1d(one, other))
+    bits = pack_flags(marked(one, CUBE.shape))
+    np.testing.assert_array_equal(bits, np.packbits(flags))
+    packed = PackedFlags(bits, CUBE.shape)
+    np.testing.assert_array_equal(packed, flags)
+    np.testing.assert_array_equal(packed[2:, 3:20, ::2], flags[2:, 3:20, ::2])
+    both = either(marked(one, CUBE.shape), others)
+    assert isinstance(both, Either)
+    np.testing.assert_array_equal(both, flags | others)
+    np.testing.assert_array_equal(nonzero(both)[0], np.union1d(one, other))
 
 
 def test_a_set_keeps_them_as_they_are():

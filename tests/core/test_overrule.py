@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from glue_cleanset import CleanSettings, clean_image_set, overrule
+from glue_cleanset.core import detect
 from glue_cleanset.core.imageset import ImageSet
+from glue_cleanset.core.ondemand import marked
 from glue_cleanset.core.overrule import work_out
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
@@ -302,3 +304,18 @@ def test_an_event_keeps_its_pixels_whatever_it_is_called(what, kind):
     left = result.events[result.events["event"] != other]
     assert np.array_equal(change.events["event"], left["event"])
     assert np.array_equal(change.events["pixels"], left["pixels"])
+
+
+def test_masks_may_name_their_pixels_only(monkeypatch):
+    frames = simulated()
+    result = clean_image_set(frames)
+    rng = np.random.default_rng(4)
+    masks = [rng.random(frames.shape) < share for share in (0.3, 0.002, 0.2)]
+    expected = overrule(result, frames, **dict(zip(("restore", "reject", "keep"), masks, strict=True)))
+    monkeypatch.setattr(detect, "_SAMPLES", 6 * 10)  # in parts
+    named = [marked(np.flatnonzero(mask), frames.shape) for mask in masks]
+    found = overrule(result, frames, **dict(zip(("restore", "reject", "keep"), named, strict=True)))
+    assert np.count_nonzero(expected.rejection_count != result.rejection_count) > 50
+    for name in ("cleaned", "rejected", "reference", "kind_map", "event_pixels", "event_numbers"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    check_whole(frames, found)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import glue_cleanset
 from glue_cleanset.core.clean import CleanCancelled, clean_image_set
 from glue_cleanset.core.imageset import ImageSet
+from glue_cleanset.core.ondemand import PackedFlags, marked
 from glue_cleanset.core.settings import CleanSettings
 from glue_cleanset.core.simulate import simulate_set
 from glue_cleanset.io import stream
@@ -353,6 +354,28 @@ def test_other_settings_are_refused(files, unfinished, options, given, message):
     with pytest.raises(ValueError, match=message):
         clean(files, unfinished, options, resume=True, **given)
     resume(files, unfinished)  # which has done no harm
+
+
+@pytest.mark.parametrize("kind", ["reject", "mask"])
+def test_pixels_that_are_named_count_as_the_mask_of_them(files, tmp_path, kind):
+    image_set = opened(files)
+    flags = np.zeros(image_set.shape, bool)
+    flags[1, 5:9, 7] = True
+    named = marked(np.flatnonzero(flags), flags.shape)
+    packed = PackedFlags(np.packbits(flags), flags.shape)
+
+    def start(flags, **options):
+        if kind == "mask":
+            return clean_to_files(opened(files).without(flags), tmp_path / "out", **options)
+        return clean_to_files(opened(files), tmp_path / "out", reject=flags, **options)
+
+    with pytest.raises(CleanCancelled):
+        start(packed, progress=lambda done, total: done < total / 2)
+    other = PackedFlags(np.packbits(np.roll(flags, 1, axis=0)), flags.shape)
+    with pytest.raises(ValueError, match="was begun with another"):
+        start(other, resume=True)
+    result = start(packed if kind == "mask" else named, resume=True)
+    assert (result.rejected[1, 5:9, 7] == (kind == "reject")).all()
 
 
 def test_other_files_are_refused(files, tmp_path):

@@ -284,7 +284,7 @@ def test_what_cannot_be_done_is_told_and_nothing_changes():
     )
     with pytest.raises(ValueError, match="'flat' selects by something that 'stars' is not linked to"):
         restore_selected(app.session, flat)
-    quiet = np.argwhere(~rejected_frames(a).any(axis=0))[0]
+    quiet = np.argwhere(~np.asarray(rejected_frames(a)).any(axis=0))[0]
     box = region(app, a.map, (1, 0), (quiet[1] - 0.4, quiet[1] + 0.4), (quiet[0] - 0.4, quiet[0] + 0.4), "quiet")
     with pytest.raises(ValueError, match="'quiet' selects no rejected pixel in it"):
         restore_selected(app.session, box)

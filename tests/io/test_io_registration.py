@@ -180,7 +180,8 @@ def test_progress_can_cancel(stop):
     with pytest.raises(CleanCancelled):
         registration_warning(frames, progress=progress)
     # (which frames are counted together depends on the threads)
-    assert calls == sorted(set(calls)) and calls[-1] >= stop
+    assert calls == sorted(set(calls))
+    assert calls[-1] >= stop
     assert all(done < stop for done in calls[:-1])
 
     def fail(done, total):

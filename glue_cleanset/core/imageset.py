@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass, fields
+from os import PathLike
 
 import numpy as np
 
@@ -242,6 +243,8 @@ def as_shifts(shifts, n):
 
 
 def _as_cube(frames):
+    if isinstance(frames, (str, PathLike)):
+        raise TypeError(f"frames is {str(frames)!r}; give the frames themselves, or read_image_set({str(frames)!r})")
     if hasattr(frames, "compute"):  # a dask array
         frames = ComputedFrames(frames)
     if not isinstance(frames, (np.ndarray, FramesOnDemand)):

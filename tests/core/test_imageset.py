@@ -34,6 +34,7 @@ BAD = {
     "complex": (FRAMES + 0j, {}, TypeError, "complex128"),
     "text": (np.full((3, 6, 8), "a"), {}, TypeError, "real numbers"),
     "objects": (np.full((3, 6, 8), None), {}, TypeError, "object"),
+    "folder": ("night/", {}, TypeError, r"read_image_set\('night/'\)"),
     "bool": (FRAMES > 100, {}, TypeError, "bool"),
     "dates": (np.zeros((3, 6, 8), "M8[s]"), {}, TypeError, "datetime64"),
     "nothing": (None, {}, TypeError, "."),

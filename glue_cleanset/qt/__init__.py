@@ -15,6 +15,8 @@ def register():
     from glue_qt.config import layer_action, menubar_plugin
     from glue_qt.utils import messagebox_on_error
 
+    from glue_cleanset.viewer import overrule
+
     from .actions import (
         clean_from_menu,
         clean_layers,
@@ -25,7 +27,9 @@ def register():
         write_from_menu,
         write_layer,
     )
+    from .worker import wait_for
 
+    overrule.wait_for = wait_for
     if not any(label == MENU_LABEL for label, _ in menubar_plugin.members):
         menubar_plugin(MENU_LABEL)(messagebox_on_error("Clean image set")(clean_from_menu))
         menubar_plugin(REVIEW_LABEL)(messagebox_on_error("Open review layout")(review_from_menu))

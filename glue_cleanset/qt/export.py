@@ -2,13 +2,13 @@
 
 import threading
 
-from glue_qt.utils import set_cursor_cm
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.viewer.export import prepare_writing
 
 from .files import pick_folder
+from .worker import wait_for
 
 __all__ = ["WriteDialog", "write_result_of"]
 
@@ -35,8 +35,7 @@ def write_result_of(session, attached):
     folder = pick_folder(session.application, beside)
     if not folder:
         return None
-    with set_cursor_cm(QtCore.Qt.WaitCursor):
-        write = prepare_writing(attached, folder)
+    write = wait_for(lambda: prepare_writing(attached, folder))
     dialog = WriteDialog(write, folder, session.application)
     dialog.open()
     return dialog

@@ -8,11 +8,11 @@ from contextlib import suppress
 from time import monotonic
 
 from glue_qt.utils.threading import Worker
-from qtpy import QtCore
+from qtpy import QtCore, QtWidgets
 
 from .output import MEMORY
 
-__all__ = ["COMPILING", "CleanWorker", "compile_apart"]
+__all__ = ["COMPILING", "CleanWorker", "compile_apart", "wait_for"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
 _COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
@@ -154,3 +154,30 @@ def compile_apart(cancelled):
         while process.poll() is None:
             if cancelled.wait(0.1):
                 process.kill()
+
+
+def wait_for(function):
+    """What function() gives, or raises, while a box says that it takes a while and the window behind it lives."""
+    application = QtWidgets.QApplication.instance()
+    if application is None or QtCore.QThread.currentThread() is not application.thread():
+        return function()
+    given = {}
+    worker, loop = Worker(function), QtCore.QEventLoop()
+    worker.result.connect(lambda result: given.update(result=result))
+    worker.error.connect(lambda exc_info: given.update(error=exc_info[1]))
+    worker.finished.connect(loop.quit)
+    box = QtWidgets.QProgressDialog("Comparing the frames again…", "", 0, 0, application.activeWindow())
+    box.setWindowTitle("Overrule")
+    box.setWindowModality(QtCore.Qt.ApplicationModal)
+    box.setCancelButton(None)
+    # (what is soon done shows no box)
+    box.setMinimumDuration(500)
+    box.setValue(0)
+    worker.start()
+    loop.exec_()
+    worker.wait()
+    box.close()
+    box.deleteLater()
+    if "error" in given:
+        raise given["error"]
+    return given["result"]

@@ -41,6 +41,14 @@ _unpacked = WeakKeyDictionary()
 _NOTED = ("restored", "rejected by hand")
 
 
+def _at_once(function):
+    return function()
+
+
+# what function() gives, however long it takes; `glue_cleanset.qt` puts one here that keeps the window alive
+wait_for = _at_once
+
+
 def restore_selected(session, subset, *, attached=None, frame=None):
     """Give the rejected pixels of a subset their original values back.
 
@@ -590,7 +598,9 @@ def do_overrule(session, attached, about="", **said):
     ValueError
         Where it changes nothing.
     """
-    change = plan_overrule(attached, **said)
+    # (all frames are compared again, and those in files are read for it)
+    patiently = wait_for if attached.on_demand else _at_once
+    change = patiently(lambda: plan_overrule(attached, **said))
     pixels = change.describe()
     if not pixels and "called" not in said:
         raise ValueError("What is selected holds only pixels that are masked or no numbers; they are never rejected.")

@@ -8,6 +8,7 @@ from astropy.io import fits
 from glue.core.data_factories import load_data
 from glue.core.roi import RectangularROI
 from glue_qt.viewers.image import ImageViewer
+from qtpy import QtCore, QtWidgets
 
 from glue_cleanset import clean_image_set, overrule
 from glue_cleanset.io import registration
@@ -16,6 +17,7 @@ from glue_cleanset.qt.dialog import CleanDialog
 from glue_cleanset.qt.export import WriteDialog
 from glue_cleanset.qt.tools import RejectTool, RestoreTool
 from glue_cleanset.viewer import factories, ondemand
+from glue_cleanset.viewer import overrule as overruling
 from glue_cleanset.viewer.attach import find_attached
 
 
@@ -112,6 +114,27 @@ def test_the_tools_overrule_and_no_file_changes(application, attached, night, fr
     np.testing.assert_array_equal(attached.values(attached.cleaned)[:], result.cleaned)
     np.testing.assert_array_equal(viewer.state.layers[0].get_sliced_data(), result.cleaned[3])
     assert contents(night / "cleaned") == before
+
+
+def test_the_window_lives_meanwhile(application, attached, turn, monkeypatch):
+    shown, plan = threading.Event(), overruling.plan_overrule
+
+    def look():
+        boxes = [box for box in QtWidgets.QApplication.topLevelWidgets() if isinstance(box, QtWidgets.QProgressDialog)]
+        if any(box.isVisible() and box.labelText() == "Comparing the frames again…" for box in boxes):
+            shown.set()
+
+    def slow(*args, **said):
+        assert shown.wait(30)  # by the window, which is not in this thread
+        return plan(*args, **said)
+
+    monkeypatch.setattr(overruling, "plan_overrule", slow)
+    timer = QtCore.QTimer(application)
+    timer.timeout.connect(look)
+    timer.start(20)
+    _, told = by_hand(application, attached, turn)
+    timer.stop()
+    assert told[0].startswith("1 pixel restored")
 
 
 @pytest.mark.parametrize("keep", [True, False])

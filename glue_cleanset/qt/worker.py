@@ -10,6 +10,8 @@ from time import monotonic
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore, QtWidgets
 
+from glue_cleanset.core.threads import return_memory
+
 from .output import MEMORY
 
 __all__ = ["COMPILING", "CleanWorker", "compile_apart", "wait_for"]
@@ -176,6 +178,7 @@ def wait_for(function):
     worker.start()
     loop.exec_()
     worker.wait()
+    return_memory()
     box.close()
     box.deleteLater()
     if "error" in given:

@@ -382,6 +382,8 @@ class _Measure:
 
     def __init__(self, rows, limits):
         self.rows, self.limits = rows, limits
+        n = rows.image_set.shape[0]
+        self.network = *kernels.median_network(n, n // 4), n // 4
 
     def __call__(self, y0, y1, parts, reference, index):
         stack, row0, row1, top = self.rows.read(y0, y1)
@@ -397,7 +399,7 @@ class _Measure:
         where, measured = np.empty((3, size), np.int32), np.empty((len(_MEASURED), size))
         images = tuple(np.zeros(reference.shape, dtype) for dtype in _MAP_TYPES)
         out = flags, reference, images, where, measured
-        size = kernels_flag.settle(stack, row0, row1, top, self.rows.exact, *parts, *self.limits, *out)
+        size = kernels_flag.settle(stack, row0, row1, top, self.rows.exact, *parts, *self.limits, self.network, *out)
         index = np.ravel_multi_index(tuple(where[:, :size]), self.rows.image_set.shape)
         return _Found(top + row0, reference, *images, index, measured[:, :size].copy())
 
@@ -506,7 +508,7 @@ def _look_around(rows, model, progress):
     n, ny, nx = rows.image_set.shape
     # each by itself: what is done with is given back
     median, scatter, local, structure = (np.empty((ny, nx), rows.dtype) for _ in range(4))
-    window = kernels.median_network(25)
+    window = kernels.window_networks()
     blocks = rows.blocks()
     found = rows.work.map("look", _Look(rows), blocks, lambda share: progress(0.1 + 0.3 * share))
     for (y0, y1), part in zip(blocks, found, strict=True):

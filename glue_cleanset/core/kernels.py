@@ -168,21 +168,23 @@ def _with_rim(image, row, lines):
 
 
 @jit
-def median_around(image, row0, row1, lows, highs):
-    """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; `lows`, `highs` are the
-    exchanges that bring the middle of 25 values into place."""
+def median_around(image, row0, row1, columns, window):
+    """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; `columns`, `window` are
+    the networks that `window_networks` gives."""
     nx = image.shape[1]
-    piece = 256
+    piece = 512
     result = np.empty((row1 - row0, nx), image.dtype)
     lines = np.empty((5, nx + 4), image.dtype)
     values = np.empty((25, piece), image.dtype)
     for row in range(row0, row1):
         _with_rim(image, row, lines)
+        # each column is part of five windows
+        exchange(lines, *columns, nx + 4)
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
             for k in range(25):
                 values[k, :width] = lines[k // 5, x0 + k % 5 : x0 + k % 5 + width]
-            exchange(values, lows, highs, width)
+            exchange(values, *window, width)
             result[row - row0, x0 : x0 + width] = values[12, :width]
     return result
 
@@ -468,10 +470,37 @@ def variance_sums(residual, terms, theta, smallest, clip):
 
 
 @lru_cache(maxsize=64)
-def median_network(n):
-    """Exchanges (low, high) that bring the middle of n values into place: Batcher's odd-even merge sort
-    (1968, doi:10.1145/1468075.1468121) without the exchanges that do not reach the middle. Two (K,) arrays."""
-    exchanges = []
+def median_network(n, fewer=0):
+    """Exchanges (low, high) that bring the middle of n values, and of up to `fewer` less that come before the rest,
+    into place. Two (K,) arrays."""
+    return _towards(_sorting(range(n)), set(range((n - fewer - 1) // 2, n // 2 + 1)))
+
+
+@lru_cache(maxsize=1)
+def window_networks():
+    """Exchanges that sort the five values of a column; and those that bring the median of 5 x 5 values to the middle,
+    row by row, where the columns are sorted. Each two (K,) arrays."""
+    exchanges = [pair for y in range(0, 25, 5) for pair in _sorting(range(y, y + 5))]
+    # now the rows are sorted as well: what has 13 values before or behind it is not the median
+    y, x = np.divmod(np.arange(25), 5)
+    exchanges += _sorting(np.flatnonzero(((y + 1) * (x + 1) <= 13) & ((5 - y) * (5 - x) <= 13)).tolist())
+    # what has nothing to do with columns of zeros and ones has nothing to do with any (Knuth 1973, The Art of Computer
+    # Programming 3, section 5.3.4)
+    ones = np.indices((6,) * 5).reshape(5, -1).T
+    columns = y >= 5 - ones[:, x]
+    used = []
+    for low, high in exchanges:
+        wrong = columns[:, low] & ~columns[:, high]
+        columns[wrong, low], columns[wrong, high] = False, True
+        if wrong.any():
+            used.append((low, high))
+    return _towards(_sorting(range(5)), set(range(5))), _towards(used, {12})
+
+
+def _sorting(places):
+    """Exchanges (low, high) that sort the values at some places: Batcher's odd-even merge sort (1968,
+    doi:10.1145/1468075.1468121)."""
+    n, exchanges = len(places), []
     p = 1
     while p < n:
         k = p
@@ -479,14 +508,18 @@ def median_network(n):
             for j in range(k % p, n - k, 2 * k):
                 for i in range(min(k, n - j - k)):
                     if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        exchanges.append((i + j, i + j + k))
+                        exchanges.append((places[i + j], places[i + j + k]))
             k //= 2
         p *= 2
-    needed = {(n - 1) // 2, n // 2}
+    return exchanges
+
+
+def _towards(exchanges, wanted):
+    """Those of the exchanges, as two arrays, without which what comes to some places could be something else."""
     used = []
     for low, high in reversed(exchanges):
-        if low in needed or high in needed:
-            needed |= {low, high}
+        if low in wanted or high in wanted:
+            wanted |= {low, high}
             used.append((low, high))
     pairs = np.array(used[::-1], dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0].copy(), pairs[:, 1].copy()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .imageset import LARGEST
-from .kernels import inline, jit, median_of, on_reference, variance_of
+from .kernels import exchange, inline, jit, median_of, on_reference, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
 _SECOND, _THIRD = 0.35, 0.15
@@ -359,14 +359,70 @@ def _size(significance):
 
 
 @jit
+def _survivors(live, width, model, factor, light, lows, highs, fewer, order, good, m, mean, weight):
+    """Of columns of samples, (n, width), infinite where one does not survive: how many do, their median, their mean,
+    and the weight of that; NaN where none does. `lows`, `highs`: a network that brings the middle of n values, and of
+    up to `fewer` less, into place."""
+    n = len(live)
+    va, vb, vc, vmin = model
+    good[:] = 0
+    for i in range(n):
+        values, ordered = live[i], order[i]
+        for k in range(width):
+            use = np.abs(values[k]) < LARGEST
+            ordered[k] = values[k] if use else np.inf
+            good[k] += use
+    exchange(order, lows, highs, width)
+    for k in range(width):
+        if good[k] >= n - fewer:
+            m[k] = 0.5 * (order[(good[k] - 1) // 2, k] + order[good[k] // 2, k])
+        elif good[k] > 0:
+            number = 0
+            for i in range(n):
+                if np.abs(live[i, k]) < LARGEST:
+                    order[number, k] = live[i, k]
+                    number += 1
+            m[k] = median_of(order[:, k].copy(), number)
+        else:
+            m[k] = np.nan
+    mean[:] = 0
+    weight[:] = 0
+    for i in range(n):
+        values = live[i]
+        for k in range(width):
+            w = 1 / variance_of(va[i], vb[i], vc[i], vmin[i], m[k], factor[k], light[k])
+            use = np.abs(values[k]) < LARGEST
+            weight[k] += w if use else 0.0
+            mean[k] += w * (values[k] - m[k]) if use else 0.0
+    for k in range(width):
+        weight[k] = weight[k] if good[k] else np.nan
+        mean[k] = m[k] + mean[k] / weight[k]
+
+
+@jit
 def settle(
-    frames, row0, row1, top, model, inflation, structure, fewest, most, flags, reference, image, where, measured
+    frames,
+    row0,
+    row1,
+    top,
+    model,
+    inflation,
+    structure,
+    fewest,
+    most,
+    network,
+    flags,
+    reference,
+    image,
+    where,
+    measured,
 ):
     """Measure the flagged pixels of the rows row0 ... row1, in double precision whatever the frames are.
 
     At each pixel at most `most` frames stay flagged, and `fewest` remain, the most significant first. `inflation`,
     `structure`, `flags`, `reference` and the images of `image` begin at row0.
 
+    network : what `median_network` gives, and its `fewer`
     reference : the noise-weighted mean of the frames that survive is put there, where there is one
     image : (number of the most significant frame, number of frames, greatest significance)
     where : (3, K), frame, row and column of each pixel that stays flagged, ordered by row, column, frame
@@ -375,76 +431,92 @@ def settle(
     Returns how many there are.
     """
     n, _, nx = frames.shape
-    scale, va, vb, vc, vmin = model[0], *model[4:]
+    scale, origin, gy, gx, va, vb, vc, vmin = model
     best, count, peak = image
+    piece = 64
     some = np.empty(nx, np.bool_)
     columns = np.empty(nx, np.int64)
-    samples, marks = np.empty((nx, n)), np.empty((nx, n), np.bool_)
-    kept, strength = np.empty((2, n))
+    # of each column the samples, those that survive, which are flagged and how many
+    samples, live, order = np.empty((3, n, piece))
+    flagged, hits = np.empty((piece, n), np.int64), np.empty(piece, np.int64)
+    good, settled = np.empty(piece, np.int64), np.empty(piece, np.bool_)
+    factor, light, m, mean, weight = np.empty((5, piece))
+    strength = np.empty(n)
     number = 0
     for y in range(row1 - row0):
         _any_frame(flags, y, some)
         flagged_columns = 0
         for x in range(nx):
-            if some[x]:
-                columns[flagged_columns] = x
-                flagged_columns += 1
-        # frame by frame, as they lie in memory
-        for i in range(n):
-            for k in range(flagged_columns):
-                samples[k, i] = on_reference(frames, i, row0 + y, top, columns[k], model)
-                marks[k, i] = flags[i, y, columns[k]]
-        for k in range(flagged_columns):
-            x, z, out = columns[k], samples[k], marks[k]
-            settled = False
-            while True:
-                good, flagged = 0, 0
-                for i in range(n):
-                    if out[i]:
-                        flagged += 1
-                    elif np.abs(z[i]) < LARGEST:
-                        kept[good] = z[i]
-                        good += 1
-                m, mean, weight, factor, light = np.nan, np.nan, np.nan, inflation[y, x], structure[y, x]
-                if good:
-                    m = median_of(kept, good)
-                    weight, mean = 0.0, 0.0
-                    for i in range(n):
-                        if not out[i] and np.abs(z[i]) < LARGEST:
-                            w = 1 / variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
-                            weight += w
-                            mean += w * (z[i] - m)
-                    mean = m + mean / weight
-                    reference[y, x] = mean
-                for i in range(n):
-                    if out[i]:
-                        v = variance_of(va[i], vb[i], vc[i], vmin[i], m, factor, light)
-                        strength[i] = 0.0 if z[i] == mean else (z[i] - mean) / np.sqrt(v + 1 / weight)
-                limit = min(most, good + flagged - fewest)
-                if settled or flagged <= limit:
-                    break
-                # the least significant are put back
-                for _ in range(flagged - max(limit, 0)):
-                    least, size = -1, np.inf
-                    for i in range(n):
-                        if out[i] and _size(strength[i]) <= size:
-                            least, size = i, _size(strength[i])
-                    out[least] = flags[least, y, x] = False
-                settled = True
-            highest = -1.0
+            columns[flagged_columns] = x
+            flagged_columns += some[x]
+        for begin in range(0, flagged_columns, piece):
+            here = columns[begin : min(begin + piece, flagged_columns)]
+            width = len(here)
+            for k in range(width):
+                factor[k], light[k] = inflation[y, here[k]], structure[y, here[k]]
+            hits[:] = 0
+            settled[:] = False
+            # frame by frame, as they lie in memory
             for i in range(n):
-                if not out[i]:
-                    continue
-                own = variance_of(va[i], vb[i], vc[i], vmin[i], m, 1.0, 0.0)
-                where[0, number], where[1, number], where[2, number] = i, row0 + top + y, x
-                measured[0, number] = m
-                measured[1, number] = mean
-                measured[2, number] = (z[i] - mean) * scale[i]
-                measured[3, number] = strength[i]
-                measured[4, number] = np.nan if good == 0 else np.sqrt(max(own - 1 / weight, 0.0)) * scale[i]
-                number += 1
-                count[y, x] += 1
-                if _size(strength[i]) > highest:
-                    highest = _size(strength[i])
-                    best[y, x], peak[y, x] = i + 1, highest
+                source, marks, z, left = frames[i, row0 + y], flags[i, y], samples[i], live[i]
+                s, o, g = 1 / scale[i], origin[i] + gy[i] * (top + row0 + y), gx[i]
+                for k in range(width):
+                    z[k] = (source[here[k]] - (o + g * here[k])) * s
+                for k in range(width):
+                    out = marks[here[k]]
+                    left[k] = np.inf if out else z[k]
+                    flagged[k, hits[k]] = i
+                    hits[k] += out
+            over = True
+            while over:
+                over = False
+                _survivors(live, width, model[4:], factor, light, *network, order, good, m, mean, weight)
+                for k in range(width):
+                    limit = max(min(most, good[k] + hits[k] - fewest), 0)
+                    if settled[k] or hits[k] <= limit:
+                        continue
+                    over = settled[k] = True
+                    for j in range(hits[k]):
+                        i = flagged[k, j]
+                        v = variance_of(va[i], vb[i], vc[i], vmin[i], m[k], factor[k], light[k])
+                        strength[j] = _strength(samples[i, k], mean[k], v, weight[k])
+                    # the least significant are put back
+                    while hits[k] > limit:
+                        least = 0
+                        for j in range(hits[k]):
+                            if _size(strength[j]) <= _size(strength[least]):
+                                least = j
+                        i = flagged[k, least]
+                        flags[i, y, here[k]] = False
+                        live[i, k] = samples[i, k]
+                        hits[k] -= 1
+                        for j in range(least, hits[k]):
+                            flagged[k, j], strength[j] = flagged[k, j + 1], strength[j + 1]
+            for k in range(width):
+                x = here[k]
+                if good[k]:
+                    reference[y, x] = mean[k]
+                highest = -1.0
+                for j in range(hits[k]):
+                    i = flagged[k, j]
+                    v = variance_of(va[i], vb[i], vc[i], vmin[i], m[k], factor[k], light[k])
+                    own = variance_of(va[i], vb[i], vc[i], vmin[i], m[k], 1.0, 0.0)
+                    size = _strength(samples[i, k], mean[k], v, weight[k])
+                    where[0, number], where[1, number], where[2, number] = i, row0 + top + y, x
+                    measured[0, number] = m[k]
+                    measured[1, number] = mean[k]
+                    measured[2, number] = (samples[i, k] - mean[k]) * scale[i]
+                    measured[3, number] = size
+                    lacks = np.sqrt(max(own - 1 / weight[k], 0.0)) * scale[i]
+                    measured[4, number] = lacks if good[k] else np.nan
+                    number += 1
+                    count[y, x] += 1
+                    if _size(size) > highest:
+                        highest = _size(size)
+                        best[y, x], peak[y, x] = i + 1, highest
     return number
+
+
+@inline
+def _strength(z, mean, variance, weight):
+    return 0.0 if z == mean else (z - mean) / np.sqrt(variance + 1 / weight)

@@ -6,6 +6,7 @@ from astropy.stats import sigma_clip
 from core_oracles import add_hits, compare, noise_frames
 from scipy import ndimage
 
+from glue_cleanset.core import kernels
 from glue_cleanset.core.clean import clean_image_set
 from glue_cleanset.core.settings import DETECTIONS, CleanSettings
 from glue_cleanset.core.simulate import simulate_set
@@ -418,3 +419,11 @@ def test_a_mask_of_period_two(size, phase):
     np.testing.assert_allclose(result.scales / simulated.scales, np.median(result.scales / simulated.scales), rtol=0.03)
     hits = (simulated.deposits > 8 * simulated.sigma) & ~mask
     assert result.rejected[hits].mean() > 0.99
+
+
+@pytest.mark.parametrize("shape", [(40, 600), (3, 7), (1, 1), (9, 1), (1, 30)])
+@pytest.mark.parametrize("levels", [5, 1000])
+def test_median_of_the_neighbourhood(shape, levels):
+    image = np.random.default_rng(1).integers(0, levels, shape).astype(np.float32)
+    found = kernels.median_around(image, 0, shape[0], *kernels.window_networks())
+    np.testing.assert_array_equal(found, ndimage.median_filter(image, 5, mode="nearest"))

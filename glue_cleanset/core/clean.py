@@ -23,7 +23,7 @@ from .pattern import Pattern, hot_pixel_map
 from .repair import copied_dtype, copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 from .simulate import simulate_set
-from .threads import at_once, return_memory
+from .threads import return_memory
 
 __all__ = [
     "BAD_MISMATCH",
@@ -298,13 +298,12 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
     del detector  # its images are large
     add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
     report(0.95)
-    frames = image_set.names, normalization, noise.mismatch, told.remarks
-    repaired = ~outliers.kept & (settings.repair != "none")
-    index, light = outliers.index[repaired], light_of_kept(told.light, outliers)
-    values, summary, kind_map = at_once(
-        lambda: repaired_values(image_set, outliers, repaired, normalization, settings, light) if index.size else [],
-        lambda: summarize(outliers, image_set.shape, events, told.kinds, *frames),
-        lambda: map_kinds(outliers, events, numbers, told.kinds),
+    index, values = np.zeros(0, np.int64), np.zeros(0)
+    if settings.repair != "none":
+        index, light = outliers.rejected, light_of_kept(told.light, outliers)
+        values = repaired_values(image_set, outliers, ~outliers.kept, normalization, settings, light)
+    summary = summarize(
+        outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
     )
     result = CleanResult(
         cleaned=None,
@@ -322,7 +321,7 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
         event_numbers=numbers,
         model=model,
         mask=image_set.mask,
-        kind_map=kind_map,
+        kind_map=map_kinds(outliers, events, numbers, told.kinds),
         tracks=told.tracks,
         track_positions=told.track_positions,
         light=told.light,

@@ -137,12 +137,12 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
     image_set, settings = detector.rows.image_set, detector.settings
     n = len(image_set)
     whole = _Whole()
-    tracks, positions = None, np.zeros((0, n, 2))
+    positions = np.zeros((0, n, 2))
+    tracks = track_table([], positions, np.zeros(n), None)
     light, remarks = (np.zeros(0, np.int64), np.zeros(0)), [""] * n
     if not settings.kinds:
         events, numbers, codes, track = whole.find_events(outliers, settings.grow)
         codes[:] = _CODES["other"]
-        tracks = track_table([], positions, np.zeros(n), None)
         return Told(outliers, events, numbers, codes, 0.0 * track, track, tracks, positions, light, None, remarks)
 
     median = detector.surroundings[0]
@@ -197,8 +197,6 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
             judge = find_pattern if pattern is None else partial(judge_events, pattern)
             pattern = judge(detector, outliers, events)
             tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
-    else:
-        tracks = track_table([], positions, np.zeros(n), None)
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying, trailed)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])

@@ -140,10 +140,11 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         theta, error = _fit_variance(residual, differences, slope, theta)
     # the cleaning expects of any star that it varies; the camera is told by those that do not
     of_camera = theta[1]
-    varies = _varies(residual, theta, differences, 0.02 * start, patch, structure > 0)
-    if gain is None and varies.any():
-        steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
-        of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
+    if gain is None:
+        varies = _varies(residual, theta, differences, 0.02 * start, patch, structure > 0)
+        if varies.any():
+            steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
+            of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
     # (at a single level floor and slope may run away together)
     told = gain is not None or (theta[1] > 5 * error and theta[0] + theta[1] * usual > 0.02 * start)
     if not told:

@@ -20,8 +20,8 @@ __all__ = [
 class FramesOnDemand:
     """N frames that look like an array (N, ny, nx) and of which only what is asked for is in memory.
 
-    A subclass reads one frame, or some of its rows. Where an array can be given as frames, so can these; none of their
-    values is ever changed.
+    A subclass has `frame`, or `rows`, or both: each rests on the other. Where an array can be given as frames, so can
+    these; none of their values is ever changed.
 
     Parameters
     ----------
@@ -38,11 +38,16 @@ class FramesOnDemand:
 
     def frame(self, i):
         """Frame `i`, (ny, nx), whole; an array that reads its own part from a file, as np.memmap does, is welcome."""
-        raise NotImplementedError
+        return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
         return self.frame(i)[first:last]
+
+    def _span(self, i, first, last):
+        """Flat index of the first value of some rows, and of what is behind their last."""
+        _, ny, nx = self.shape
+        return (i * ny + first) * nx, (i * ny + min(last, ny)) * nx
 
     @property
     def size(self):
@@ -223,18 +228,12 @@ class PatchedFrames(FramesOnDemand):
         super().__init__(shape if frames is None else frames.shape, values.dtype if frames is None else frames.dtype)
         self.frames, self.index, self.values = frames, index, values
 
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
-
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
-        _, ny, nx = self.shape
-        last = min(last, ny)
-        begin, end = (i * ny + first) * nx, (i * ny + last) * nx
+        begin, end = self._span(i, first, last)
         here = slice(*np.searchsorted(self.index, [begin, end]))
         if self.frames is None:
-            values = np.zeros((last - first, nx), self.dtype)
+            values = np.zeros(end - begin, self.dtype).reshape(-1, self.shape[2])
         elif here.start == here.stop:
             return self.frames.rows(i, first, last)
         else:
@@ -271,17 +270,11 @@ class PackedFlags(FramesOnDemand):
         super().__init__(shape, bool)
         self.bits = bits
 
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
-
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
-        _, ny, nx = self.shape
-        last = min(last, ny)
-        begin, end = (i * ny + first) * nx, (i * ny + last) * nx
+        begin, end = self._span(i, first, last)
         flags = np.unpackbits(self.bits[begin // 8 : -(-end // 8)]).view(bool)
-        return flags[begin % 8 :][: end - begin].reshape(last - first, nx)
+        return flags[begin % 8 :][: end - begin].reshape(-1, self.shape[2])
 
 
 class Either(FramesOnDemand):
@@ -295,10 +288,6 @@ class Either(FramesOnDemand):
     def __init__(self, masks):
         super().__init__(masks[0].shape, bool)
         self.masks = masks
-
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""

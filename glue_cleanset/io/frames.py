@@ -382,10 +382,6 @@ class FitsFrames(FramesOnDemand):
                 dtype = blank_dtype(dtype)
         super().__init__((len(self.images), *some[0].shape[-2:]), dtype)
 
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
-
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""
         image, last = self.images[i], min(last, self.shape[1])
@@ -413,10 +409,6 @@ class FitsMasks(FramesOnDemand):
     def __init__(self, images, masks):
         self.images, self.masks = tuple(images), tuple(masks)
         super().__init__((len(self.images), *self.images[0].shape[-2:]), bool)
-
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""

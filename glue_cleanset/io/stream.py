@@ -250,14 +250,15 @@ def is_finished(image_set, outdir, settings):
     changed = max(Path(source[0]).stat().st_mtime_ns for source in image_set.sources)
     if min(path.stat().st_mtime_ns for path in paths) < changed:
         return False
-    table = Products(outdir).table("frames")
+    products = Products(outdir)
+    table = products.table("frames")
     known = list(table["name"]), table.meta.get("software"), table.meta.get("settings")
     if known != (list(image_set.names), f"glue_cleanset {__version__}", settings.describe()):
         return False
     header = fits.getheader(paths[0])
     if any(header.comments[word].endswith("given") for word in ("CRGAIN", "CRRDNOIS") if word in header):
         return False
-    return _is_of(Products(outdir), image_set)
+    return _is_of(products, image_set)
 
 
 def _is_of(products, image_set):
@@ -380,10 +381,6 @@ class SavedFrames(FramesOnDemand):
         first = np.load(self.paths[0], mmap_mode="r")
         self._offset = first.offset
         super().__init__((len(self.paths), *first.shape), first.dtype)
-
-    def frame(self, i):
-        """Frame `i`, whole."""
-        return self.rows(i, 0, self.shape[1])
 
     def rows(self, i, first, last):
         """Rows first ... last - 1 of frame `i`."""

@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from glue_cleanset.core.simulate import simulate_set
 from glue_cleanset.io.read import find_fits_files
+from glue_cleanset.io.write import write_content
 
 __all__ = ["demo_set", "read_footprints", "write_demo_set"]
 
@@ -115,6 +116,6 @@ def write_demo_set(directory):
         header["HISTORY"] = "The cosmic rays are real footprints from LSST ITL CCDs (imSim, BSD-3)."
         data = np.clip(np.round(frame), 0, 65535).astype(np.uint16)
         part = path.with_suffix(".part")
-        fits.PrimaryHDU(data, header).writeto(part, overwrite=True)
+        write_content(part, fits.PrimaryHDU(data, header))
         part.rename(path)
     return directory

@@ -11,6 +11,7 @@ from astropy.table import Column, Table
 
 from ..core.ondemand import MappedFrames
 from .frames import FitsFrames, find_image
+from .write import write_content
 
 __all__ = ["Products", "write_event_pixels"]
 
@@ -210,7 +211,7 @@ def write_event_pixels(folder, result):
     path = Path(folder) / _PIXELS
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        table.writeto(part, overwrite=True)
+        write_content(part, table)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -315,9 +315,7 @@ def _full_disk_told(outdir):
     try:
         yield
     except OSError as error:
-        # (astropy does not hand on why it could not write, but how much)
-        full = error.errno is None and "requested" in str(error)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not full:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
             errno.ENOSPC,

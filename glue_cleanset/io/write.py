@@ -209,13 +209,37 @@ def set_contents(result, image_set):
     return contents
 
 
+class _Stream:
+    """A file that astropy takes for something else, and writes to by `write`.
+
+    To what it takes for a file it writes by `numpy.ndarray.tofile`, which where a disk is full may cut off the end and
+    not tell; and of an error it hands on the text alone.
+    """
+
+    error = None
+
+    def __init__(self, file):
+        self._file, self.tell, self.name = file, file.tell, file.name
+
+    def write(self, content):
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 def write_content(path, content):
     """Write an HDU, an HDUList or a Table."""
     if hasattr(content, "writeto"):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(path, "wb") as file:
             # cards that break the standard are common: what can be mended is, the rest is kept
             warnings.simplefilter("ignore", VerifyWarning)
-            content.writeto(path, output_verify="silentfix+ignore", overwrite=True)
+            stream = _Stream(file)
+            try:
+                content.writeto(stream, output_verify="silentfix+ignore")
+            except OSError as error:
+                raise stream.error or error from None
         return
     with open(path, "w", encoding="utf-8") as file:
         content[:0].write(file, format="ascii.ecsv")
@@ -239,7 +263,7 @@ def _as_text(column):
 def _storable(values):
     """Floats of a length that FITS has, 4 or 8 bytes."""
     length = min(max(values.dtype.itemsize, 4), 8)
-    return values.astype(f"f{length}", copy=False)
+    return values.astype(f"f{length}", order="C", copy=False)
 
 
 def file_stems(names):
@@ -303,7 +327,7 @@ def _mask_hdu(rejected, header, dq, bits):
     reject, replace = bits
     dtype = next(t for t in ("u1", "i2", "i4", "i8") if 2 * replace - 1 <= np.iinfo(t).max)
     value = reject + (replace if header["CRCORR"] == "COMPLETE" else 0)
-    flags = np.where(rejected, np.array(value, dtype), np.array(0, dtype))
+    flags = np.where(np.ascontiguousarray(rejected), np.array(value, dtype), np.array(0, dtype))
     if dq is not None:
         own = dq
         if own.dtype.kind == "i":  # a sign bit stays where it was in the wider type

@@ -1,9 +1,13 @@
-"""FITS files whose content is known, and a result made by hand."""
+"""FITS files whose content is known, a result made by hand, and small disks."""
 
 import gzip
+import os
+import subprocess
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from astropy.io import fits
 from astropy.table import Table
 
@@ -61,3 +65,27 @@ def make_result(image_set, settings=CleanSettings(), hits=((0, 1, 2), (0, 1, 3),
         tracks=None,
         hot_pixels=None,
     )
+
+
+@contextmanager
+def mounted(place, *options):
+    """A disk of its own for a while; where none can be made the test is skipped."""
+    place.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True)
+    except OSError:
+        done = None
+    if done is None or done.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_disk(disk, left):
+    """Take all but some pages of it."""
+    with open(disk / "other", "wb", buffering=0) as file:
+        free = os.statvfs(disk).f_bavail - left
+        file.write(b"x" * (free * os.statvfs(disk).f_frsize))

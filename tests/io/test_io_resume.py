@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from astropy.io import fits
+from fits_files import fill_disk, mounted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -502,22 +503,6 @@ def test_two_runs_do_not_work_in_one_folder(files, tmp_path, how):
 # --- a full disk -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def mounted(place, *options):
-    place.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
-    try:
-        done = subprocess.run(command, capture_output=True)
-    except OSError:
-        done = None
-    if done is None or done.returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_disk_that_is_too_small_is_told_before_any_work(files, tmp_path):
     with mounted(tmp_path / "disk", "size=40k") as disk:
         with pytest.raises(OSError, match=r"needs .* GB on the disk, .* GB are free; free some space") as told:
@@ -548,9 +533,7 @@ def test_a_disk_that_fills_up(files, tmp_path, step, left):
 
         def fill(text):
             if text.startswith(step) and not (disk / "other").exists():
-                with open(disk / "other", "wb", buffering=0) as file:
-                    free = os.statvfs(disk).f_bavail - left
-                    file.write(b"x" * (free * os.statvfs(disk).f_frsize))
+                fill_disk(disk, left)
 
         told = None
         try:

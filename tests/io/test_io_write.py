@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -6,13 +7,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from fits_files import SHAPE, image, make_result, write_frame
+from fits_files import SHAPE, fill_disk, image, make_result, mounted, write_frame
 
 import glue_cleanset
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.settings import CleanSettings
 from glue_cleanset.io.read import read_image_set
-from glue_cleanset.io.write import check_output, write_result
+from glue_cleanset.io.write import check_output, write_content, write_result
 
 
 @pytest.fixture
@@ -291,6 +292,32 @@ def test_a_failure_leaves_nothing(image_set, tmp_path, monkeypatch):
         write_result(result, image_set, tmp_path / "a" / "out")
     assert tree(tmp_path) == before
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        fits.PrimaryHDU(np.arange(1440, dtype="f4").reshape(24, 60)),  # whose last bytes are no blanks
+        fits.BinTableHDU.from_columns([fits.Column("PIXEL", "K", array=np.arange(1, 1081))]),
+        Table({"x": np.arange(3000)}),
+    ],
+    ids=lambda content: type(content).__name__,
+)
+def test_what_does_not_fit_on_the_disk_is_not_cut_off_untold(tmp_path, content):
+    write_content(tmp_path / "whole", content)
+    whole = (tmp_path / "whole").read_bytes()
+    told = []
+    with mounted(tmp_path / "disk", "size=200k") as disk:
+        for left in range(len(whole) // 4096 + 3):
+            fill_disk(disk, left)
+            try:
+                write_content(disk / "some", content)
+                assert (disk / "some").read_bytes() == whole
+            except OSError as error:
+                told.append(error.errno)
+            for path in disk.iterdir():
+                path.unlink()
+    assert told == [errno.ENOSPC] * -(-len(whole) // 4096)
 
 
 def test_coordinates_with_tables_of_distortion_can_be_read_again(tmp_path):

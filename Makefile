@@ -1,5 +1,5 @@
 # make demo   opens glue with the bundled set cleaned and laid out for review (without a display: writes demo.png)
-# make test   runs the whole suite
+# make test   runs the whole suite, in two processes
 # make lint   checks style and format
 # make benchmark   accuracy and speed beside the peers, half an hour; see benchmarks/README.md
 # make pictures   takes the pictures of README and guide anew, on a virtual screen
@@ -17,7 +17,7 @@ demo: venv
 	$(BIN)/glue-cleanset demo
 
 test: venv
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # one version, so that the format does not depend on the day
 lint: venv

@@ -2,7 +2,7 @@
 
 import numpy as np
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from . import kernels
 from .settings import KINDS
@@ -58,8 +58,8 @@ def find_events(index, residual, significance, shape, group=None, whole=None, mi
             "frame": (place // (ny * nx) + 1).astype(np.int32),
             "y": centre[0] * u.pix,
             "x": centre[1] * u.pix,
-            "y_peak": y_peak.astype(np.int32) * u.pix,
-            "x_peak": x_peak.astype(np.int32) * u.pix,
+            "y_peak": Column(y_peak.astype(np.int32), unit=u.pix),
+            "x_peak": Column(x_peak.astype(np.int32), unit=u.pix),
             "pixels": pixels,
             "total": total * u.adu,
             "peak": residual[peak] * u.adu,
@@ -97,7 +97,7 @@ def add_facts(events, kinds, confidence, track, keep):
         The kinds that are kept.
     """
     events["kind"] = np.array(list(KINDS), FACTS["kind"])[kinds]
-    events["confidence"] = confidence.astype(FACTS["confidence"])
+    events["confidence"] = np.floor(1e4 * confidence).astype(FACTS["confidence"]) / 1e4  # more digits tell nothing
     events["track"] = track.astype(FACTS["track"])
     events["kept"] = np.array([kind in keep for kind in KINDS])[kinds]
 

@@ -299,9 +299,13 @@ def measure_events(index, residual, significance, number, ny, nx, pixels, peak, 
     centre of its light (2, E), and its light; `number`: the event (1 ...) of each pixel."""
     weight = np.zeros(len(pixels))
     plain = np.zeros((2, len(pixels)))
+    first = np.zeros((2, len(pixels)), np.int64)  # from where all else is counted: exact where there is one pixel
     for k in range(len(index)):
         e = number[k] - 1
         y, x = index[k] // nx % ny, index[k] % nx
+        if pixels[e] == 0:
+            first[0, e], first[1, e] = y, x
+        y, x = y - first[0, e], x - first[1, e]
         r = 0.0 if np.isnan(residual[k]) else residual[k]
         w = np.abs(r)
         pixels[e] += 1
@@ -321,6 +325,7 @@ def measure_events(index, residual, significance, number, ny, nx, pixels, peak, 
     for e in range(len(pixels)):
         for axis in range(2):
             centre[axis, e] = centre[axis, e] / weight[e] if weight[e] > 0 else plain[axis, e] / pixels[e]
+            centre[axis, e] += first[axis, e]
 
 
 @jit

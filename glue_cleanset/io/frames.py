@@ -1,4 +1,4 @@
-"""Images in FITS files: where their values lie, and reading some or all of them."""
+"""Images in files: where their values lie, and reading some or all of them."""
 
 import os
 import threading
@@ -15,7 +15,17 @@ from astropy.utils.exceptions import AstropyWarning
 
 from ..core.ondemand import FramesOnDemand
 
-__all__ = ["FitsFile", "FitsFrames", "FitsMasks", "PassedFile", "StoredImage", "blank_dtype", "find_image", "kept_open"]
+__all__ = [
+    "FitsFile",
+    "FitsFrames",
+    "FitsMasks",
+    "PassedFile",
+    "SavedFrames",
+    "StoredImage",
+    "blank_dtype",
+    "find_image",
+    "kept_open",
+]
 
 _KEPT = 2  # frames of compressed files that stay in memory
 
@@ -416,3 +426,77 @@ class FitsMasks(FramesOnDemand):
         bad = np.zeros((last - first, self.shape[2]), bool) if mask is None else _read(mask, first, last)[0] != 0
         blank = None if image.blank is None else _read(image, first, last)[1]
         return bad if blank is None else bad | blank
+
+
+class SavedFrames(FramesOnDemand):
+    """Frames in a folder, each an array in a ``.npy`` file of its own.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Written by `numpy.save`, all alike.
+    dtype : dtype, optional
+        What their values become; default what they are.
+    """
+
+    def __init__(self, paths, dtype=None):
+        self.paths = tuple(map(str, paths))
+        first = np.load(self.paths[0], mmap_mode="r")
+        self._offset, self._stored = first.offset, first.dtype
+        super().__init__((len(self.paths), *first.shape), dtype or first.dtype)
+
+    def rows(self, i, first, last):
+        """Rows first ... last - 1 of frame `i`, as they are stored."""
+        ny, nx = self.shape[1:]
+        values = np.empty((max(min(last, ny) - first, 0), nx), self._stored)
+        with self._opened(i) as read:
+            read(values, first)
+        return values
+
+    @contextmanager
+    def _opened(self, i):
+        """read(values, row, column) that fills an array with what frame `i` holds from there on."""
+        with open(self.paths[i], "rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):
+                # what is read ahead of some rows of one frame would be gone before it is needed
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+            def read(values, row, column=0):
+                file.seek(self._offset + (row * self.shape[2] + column) * values.itemsize)
+                rest = memoryview(values.reshape(-1).view(np.uint8))
+                while rest:
+                    count = file.readinto(rest)
+                    if not count:
+                        raise OSError(f"{self.paths[i]} is cut off; clean the set again")
+                    rest = rest[count:]
+
+            yield read
+
+    def part(self, i, y, x):
+        """Frame `i` at ``[y, x]``."""
+        if isinstance(y, slice) and x == slice(None):
+            first, last, step = y.indices(self.shape[1])
+            if step == 1:
+                return self.rows(i, first, max(first, last))
+        lines, columns = np.arange(self.shape[1])[y], np.arange(self.shape[2])[x]
+        if not lines.size or not columns.size:
+            return self.frame(i)[y, x]
+        some, place = np.unique(lines, return_inverse=True)
+        first, last, left, right = some[0], some[-1] + 1, columns.min(), columns.max() + 1
+        # where much of what lies between is wanted one read is faster than many
+        if 8 * some.size * (right - left) > (last - first) * self.shape[2]:
+            values = self.rows(i, first, last)[some - first, left:right]
+        else:
+            values = self._lines(i, some.tolist(), left, right)
+        place, columns = place.reshape(lines.shape), columns - left
+        if isinstance(y, slice):
+            return values[place][:, columns]
+        return values[place][..., columns] if isinstance(x, slice) else values[place, columns]
+
+    def _lines(self, i, lines, left, right):
+        """Columns left ... right - 1 of some rows of frame `i`."""
+        values = np.empty((len(lines), right - left), self._stored)
+        with self._opened(i) as read:
+            for line, into in zip(lines, values, strict=True):
+                read(into, line, int(left))
+        return values

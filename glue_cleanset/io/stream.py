@@ -31,13 +31,12 @@ from ..core.repair import copied_dtype
 from ..core.settings import CleanSettings
 from ..core.threads import Work
 from .costs import describe_size, expected_costs
-from .frames import FitsMasks, kept_open
+from .frames import FitsMasks, SavedFrames, kept_open
 from .products import Products
 from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
 
 __all__ = [
     "RUN_FOLDER",
-    "SavedFrames",
     "check_folder",
     "clean_to_files",
     "is_finished",
@@ -365,59 +364,6 @@ def _alone(folder):
 # --- the folder of a run ---------------------------------------------------------------------------------------------
 
 
-class SavedFrames(FramesOnDemand):
-    """Frames in a folder, each an array in a ``.npy`` file of its own.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Written by `numpy.save`, all alike.
-    """
-
-    def __init__(self, paths):
-        self.paths = tuple(map(str, paths))
-        first = np.load(self.paths[0], mmap_mode="r")
-        self._offset = first.offset
-        super().__init__((len(self.paths), *first.shape), first.dtype)
-
-    def rows(self, i, first, last):
-        """Rows first ... last - 1 of frame `i`."""
-        nx = self.shape[2]
-        offset = self._offset + first * nx * self.dtype.itemsize
-        count = (min(last, self.shape[1]) - first) * nx
-        return np.fromfile(self.paths[i], self.dtype, count, offset=offset).reshape(-1, nx)
-
-    def part(self, i, y, x):
-        """Frame `i` at ``[y, x]``."""
-        if isinstance(y, slice) and x == slice(None):
-            first, last, step = y.indices(self.shape[1])
-            if step == 1:
-                return self.rows(i, first, max(first, last))
-        lines, columns = np.arange(self.shape[1])[y], np.arange(self.shape[2])[x]
-        if not lines.size or not columns.size:
-            return self.frame(i)[y, x]
-        some, place = np.unique(lines, return_inverse=True)
-        first, last, left, right = some[0], some[-1] + 1, columns.min(), columns.max() + 1
-        # where much of what lies between is wanted one read is faster than many
-        if 8 * some.size * (right - left) > (last - first) * self.shape[2]:
-            values = self.rows(i, first, last)[some - first, left:right]
-        else:
-            values = self._lines(i, some.tolist(), left, right)
-        place, columns = place.reshape(lines.shape), columns - left
-        if isinstance(y, slice):
-            return values[place][:, columns]
-        return values[place][..., columns] if isinstance(x, slice) else values[place, columns]
-
-    def _lines(self, i, lines, left, right):
-        """Columns left ... right - 1 of some rows of frame `i`."""
-        values = np.empty((len(lines), right - left), self.dtype)
-        with open(self.paths[i], "rb", buffering=0) as file:
-            for line, into in zip(lines, values, strict=True):
-                file.seek(self._offset + (line * self.shape[2] + int(left)) * self.dtype.itemsize)
-                file.readinto(into)
-        return values
-
-
 class _Run(Work):
     """The folder that holds what a run has done, and the work that is done with it.
 
@@ -491,15 +437,17 @@ class _Run(Work):
         read = {name: part for name, part in parts.items() if isinstance(part, FramesOnDemand)}
         here = {} if self.client is None else {k: part for k, part in parts.items() if isinstance(part, np.ndarray)}
         done(0)
-        dtype = copied_dtype(image_set)
+        # whole numbers take less room as they are
+        dtype = image_set.frames.dtype.newbyteorder("=")
         if here:
             super().map("", _Copy(here, dtype, self.folder), [(i,) for i in range(n)], done if not read else None)
         if read:
             self._each(_Copy(read, dtype, self.folder), _read_together(image_set.frames), done)
-        saved = {name: SavedFrames([_copied(self.folder, name, i) for i in range(n)]) for name in (*read, *here)}
-        source = image_set.with_frames(saved["frame"], saved.get("mask"))
+        saved = {name: [_copied(self.folder, name, i) for i in range(n)] for name in (*read, *here)}
+        frames = SavedFrames(saved["frame"], copied_dtype(image_set))
+        mask = SavedFrames(saved["mask"]) if "mask" in saved else None
+        source = image_set.with_frames(frames, mask)
         if isinstance(source.mask, FramesOnDemand):
-            mask = saved.get("mask")
             mask = mask if mask is None or mask.dtype == bool else MappedFrames(mask, _not_zero, bool)
             object.__setattr__(source, "mask", mask)  # (its own reads the files again)
         return source

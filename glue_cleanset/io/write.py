@@ -36,6 +36,7 @@ _NO_BITS = (
     "store it in 32 bits or fewer"
 )
 _LINES = 50_000  # of a table that are written at a time
+_FEW = 1000  # of them tell whether values are repeated
 # only the result tells whether there is anything to write
 PERHAPS = ("hot_pixels.fits", "tracks.ecsv", "event_pixels.fits")
 
@@ -251,13 +252,13 @@ def write_content(path, content):
 def _as_text(column):
     """The values of a column as ECSV has them, as a list; astropy's own writer takes five times as long."""
     values = np.asarray(column)
-    if values.dtype.kind != "U":
-        return list(map(str, values if values.dtype.kind == "f" and values.itemsize < 8 else values.tolist()))
-    words, which = np.unique(values, return_inverse=True)
-    words = [
-        word if re.fullmatch(r"[^\s\"]+", word) else '"' + word.replace('"', '""') + '"' for word in words.tolist()
-    ]
-    return [words[k] for k in which.tolist()]
+    which = None
+    if values.dtype.kind == "U" or 2 * np.unique(values[:_FEW]).size < min(values.size, _FEW):  # each once
+        values, which = np.unique(values, return_inverse=True)
+    words = list(map(str, values if values.dtype.kind == "f" and values.itemsize < 8 else values.tolist()))
+    if values.dtype.kind == "U":
+        words = [word if re.fullmatch(r"[^\s\"]+", word) else '"' + word.replace('"', '""') + '"' for word in words]
+    return words if which is None else np.array(words, object)[which].tolist()
 
 
 def _storable(values):

@@ -49,6 +49,16 @@ def test_measures_of_one_event():
     assert row["total"] == 100
 
 
+def test_where_one_pixel_is_has_no_fraction():
+    residual = np.zeros((1, 3, 3000))
+    residual[0, 1, 1::3] = np.random.default_rng(1).uniform(1, 99, 1000)
+    table, _ = events_of(residual)
+    assert len(table) == 1000
+    for middle, peak in (("y", "y_peak"), ("x", "x_peak")):
+        np.testing.assert_array_equal(table[middle], table[peak])
+        assert table[peak].dtype.kind == "i"  # they can be used as indices
+
+
 def test_dark_event():
     residual = np.zeros((2, 5, 5))
     residual[0, 1, 1], residual[0, 1, 2] = -5, -8

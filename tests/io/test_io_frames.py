@@ -19,7 +19,7 @@ from glue_cleanset.core.ondemand import FramesOnDemand
 from glue_cleanset.io import frames as frames_module
 from glue_cleanset.io import read as read_module
 from glue_cleanset.io.align import align_by_stars
-from glue_cleanset.io.frames import FitsFrames, FitsMasks
+from glue_cleanset.io.frames import FitsFrames, FitsMasks, SavedFrames
 from glue_cleanset.io.read import BadFramesError, read_image_set
 from glue_cleanset.io.registration import measure_shifts
 from glue_cleanset.io.stars import find_stars
@@ -493,3 +493,40 @@ def test_products_are_those_of_a_loaded_set(tmp_path):
     assert len(written) == 9
     for path in written:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+
+
+# --- saved frames ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Frames as arrays of whole numbers in files, which are read as float32; and their values."""
+    values = np.stack([image(i, np.uint16) for i in range(3)])
+    paths = [tmp_path_factory.mktemp("saved") / f"{i}.npy" for i in range(3)]
+    for path, frame in zip(paths, values, strict=True):
+        np.save(path, frame)
+    return SavedFrames(paths, np.float32), values
+
+
+_PARTS = [st.one_of(st.integers(0, length - 1), st.slices(length)) for length in (3, *SHAPE)]
+_POINTS = st.lists(st.tuples(*(st.integers(0, length - 1) for length in (3, *SHAPE))))
+
+
+@given(key=st.tuples(*_PARTS), points=_POINTS)
+def test_any_part_of_saved_frames(saved, key, points):
+    frames, values = saved
+    assert frames[key].dtype == np.float32
+    np.testing.assert_array_equal(frames[key], values[key])
+    points = tuple(np.array(points, int).reshape(-1, 3).T)
+    np.testing.assert_array_equal(frames[points], values[points])
+
+
+def test_a_saved_frame_that_is_cut_off_is_told(tmp_path):
+    values = image(1, np.uint16)
+    np.save(tmp_path / "1.npy", values)
+    frames = SavedFrames([tmp_path / "1.npy"])
+    with open(frames.paths[0], "r+b") as file:
+        file.truncate(os.path.getsize(frames.paths[0]) - 3)
+    np.testing.assert_array_equal(frames[0, :-1], values[:-1])
+    with pytest.raises(OSError, match=r"1\.npy is cut off"):
+        frames[0]

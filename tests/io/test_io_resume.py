@@ -237,6 +237,7 @@ def test_only_what_is_missing_is_done_again(files, tmp_path, monkeypatch):
         clean(files, out)
     assert "frame_00001.npy" in first
     copied = np.array([f"frame_{i + 1:05d}.npy" in first for i in range(N)])
+    assert np.load(out / RUN_FOLDER / "frame_00001.npy").dtype == np.int16  # as small as it is in its file
 
     again = counted(files)
     with saves("_save", "find_4_00003") as second, pytest.raises(_StopError):

@@ -205,7 +205,6 @@ class FitsFile:
 
     def _bytes(self, image, first, last):
         stored = np.empty((last - first, image.shape[-1]), image.stored)
-        rest = memoryview(stored.reshape(-1).view(np.uint8))
         offset = image.offset + first * image.shape[-1] * image.stored.itemsize
         # to go back in a gzipped file is to unpack it anew: planes of a cube and of its mask are read by turns
         before = [stream for stream in self._streams if stream.tell() <= offset]
@@ -213,12 +212,9 @@ class FitsFile:
             before = [self._closing.enter_context((GzipFile if image.gzipped else FileIO)(self.path))]
             self._streams += before
         stream = max(before or self._streams, key=lambda stream: stream.tell())
-        stream.seek(offset)
-        while len(rest):
-            count = stream.readinto(rest)
-            if not count:
-                raise EOFError(f"{len(rest)} bytes are missing")
-            rest = rest[count:]
+        if last - first < image.shape[-2] and not image.gzipped:
+            _read_no_more(stream)
+        _fill(stored, stream, offset)
         return stored if stored.dtype.isnative else stored.byteswap(inplace=True).view(stored.dtype.newbyteorder("="))
 
     def _tiles(self, image, first, last):
@@ -233,6 +229,24 @@ class FitsFile:
             plane = np.unravel_index(image.plane, image.shape[:-2]) if len(image.shape) > 2 else ()
             stored = self._hdus[image.hdu].section[(*map(int, plane), slice(first, last), slice(None))]
         return stored.astype(image.stored.newbyteorder("="), copy=False)
+
+
+def _read_no_more(file):
+    """Let the system read no more than is asked for: where some rows of every frame of a large set are read in turn
+    what it reads ahead has to go before it is needed."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+
+def _fill(values, file, offset):
+    """Fill an array with what a file holds from some byte on."""
+    file.seek(offset)
+    rest = memoryview(values.reshape(-1).view(np.uint8))
+    while len(rest):
+        count = file.readinto(rest)
+        if not count:
+            raise OSError(f"{len(rest)} bytes are missing in {file.name}")
+        rest = rest[count:]
 
 
 def _decode(image, stored):
@@ -449,28 +463,15 @@ class SavedFrames(FramesOnDemand):
         """Rows first ... last - 1 of frame `i`, as they are stored."""
         ny, nx = self.shape[1:]
         values = np.empty((max(min(last, ny) - first, 0), nx), self._stored)
-        with self._opened(i) as read:
-            read(values, first)
+        with open(self.paths[i], "rb", buffering=0) as file:
+            if len(values) < ny:
+                _read_no_more(file)
+            _fill(values, file, self._place(first))
         return values
 
-    @contextmanager
-    def _opened(self, i):
-        """read(values, row, column) that fills an array with what frame `i` holds from there on."""
-        with open(self.paths[i], "rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):
-                # what is read ahead of some rows of one frame would be gone before it is needed
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-
-            def read(values, row, column=0):
-                file.seek(self._offset + (row * self.shape[2] + column) * values.itemsize)
-                rest = memoryview(values.reshape(-1).view(np.uint8))
-                while rest:
-                    count = file.readinto(rest)
-                    if not count:
-                        raise OSError(f"{self.paths[i]} is cut off; clean the set again")
-                    rest = rest[count:]
-
-            yield read
+    def _place(self, row, column=0):
+        """At which byte of its file a pixel lies."""
+        return self._offset + (row * self.shape[2] + column) * self._stored.itemsize
 
     def part(self, i, y, x):
         """Frame `i` at ``[y, x]``."""
@@ -496,7 +497,8 @@ class SavedFrames(FramesOnDemand):
     def _lines(self, i, lines, left, right):
         """Columns left ... right - 1 of some rows of frame `i`."""
         values = np.empty((len(lines), right - left), self._stored)
-        with self._opened(i) as read:
+        with open(self.paths[i], "rb", buffering=0) as file:
+            _read_no_more(file)
             for line, into in zip(lines, values, strict=True):
-                read(into, line, int(left))
+                _fill(into, file, self._place(line, int(left)))
         return values

@@ -372,8 +372,8 @@ def test_directory_without_fits(tmp_path):
         ("f.txt", b"", "is empty"),
         ("f.txt", b"# nothing\n\n", "lists no files"),
         ("f.png", b"\x89PNG\r\n\x1a\n\xff\xfe", "neither a FITS file nor a text"),
-        ("f.fits.gz", gzip.compress(b"hello"), "is not a FITS file"),
-        ("f.fits.gz", gzip.compress(b"SIMPLE  =" + bytes(5000))[:20], "truncated"),
+        ("f.fits.gz", gzip.compress(b"hello", mtime=0), "is not a FITS file"),
+        ("f.fits.gz", gzip.compress(b"SIMPLE  =" + bytes(5000), mtime=0)[:20], "truncated"),
         ("f.fits", b"SIMPLE  =                    T", "truncated or damaged"),
     ],
 )

@@ -7,6 +7,8 @@ from .kernels import exchange, inline, jit, median_of, on_reference, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
 _SECOND, _THIRD = 0.35, 0.15
+# a faint star has varied where that explains as much around the pixel [sigma^2], and leaves no more [sigma^2 per pixel]
+_FAINT, _MISFIT = 12.0, 3.0
 
 
 @jit
@@ -310,8 +312,9 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
     """Take back flags of the rows row0 ... row1 on stars that have changed their light.
 
     Where the frame differs from the reference all around a pixel by one share of the light above the darkest of the
-    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. `flags` begins at
-    row0, `median`, `inflation` and `structure` have the rows of `frames`.
+    9 x 9 pixels around it, a star has varied; a hit differs in its own pixels only. Of a faint star the share is fitted
+    to all pixels around, as no one of them tells it. `flags` begins at row0, `median`, `inflation` and `structure` have
+    the rows of `frames`.
     """
     n, rows, nx = frames.shape
     va, vb, vc, vmin = model[4:]
@@ -329,23 +332,36 @@ def excuse(frames, row0, row1, top, model, median, inflation, structure, high, f
             for i in range(n):
                 if not flags[i, y - row0, x]:
                     continue
-                count = 0
+                count = seen = 0
+                weight = own = differs = cross = power = 0.0
                 for b in range(max(y - 2, 0), min(y + 3, rows)):
                     for a in range(max(x - 2, 0), min(x + 3, nx)):
                         light = median[b, a] - dark
                         v = variance_of(va[i], vb[i], vc[i], vmin[i], median[b, a], inflation[b, a], 0.0)
                         r = on_reference(frames, i, b, top, a, model) - median[b, a]
-                        if light * light > 4 * v and np.abs(r) < LARGEST and not (a == x and b == y):
+                        if not np.abs(r) < LARGEST or (a == x and b == y):
+                            continue
+                        weight += 1 / v
+                        own += light * light / v
+                        differs += r / v
+                        cross += r * light / v
+                        power += r * r / v
+                        seen += 1
+                        if light * light > 4 * v:
                             share[count] = r / light
                             count += 1
-                if count < 8:
-                    continue
-                change = median_of(share, count)
-                agree = 0
-                for j in range(count):
-                    agree += 0.3 < share[j] / change < 2
-                if agree < 0.7 * count:
-                    continue
+                change, agree = 0.0, 0
+                if count >= 8:
+                    change = median_of(share, count)
+                    for j in range(count):
+                        agree += 0.3 < share[j] / change < 2
+                if count < 8 or agree < 0.7 * count:
+                    # a faint star: all pixels together; where they differ alike it is no star
+                    explained = cross * cross / own
+                    alike = differs * differs / weight
+                    if explained < max(_FAINT, alike) or power - explained > _MISFIT * seen:
+                        continue
+                    change = cross / own
                 r = on_reference(frames, i, y, top, x, model) - median[y, x]
                 left = np.abs(r - change * (median[y, x] - dark))
                 v = variance_of(va[i], vb[i], vc[i], vmin[i], median[y, x], inflation[y, x], structure[y, x])

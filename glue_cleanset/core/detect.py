@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from . import kernels, kernels_clip, kernels_flag
 from .noise import full_light, structure_above_noise, survival_factor
@@ -602,7 +602,7 @@ def _esd_table(n, alpha=0.05):
     """Critical values of the generalized ESD test for 0 ... n samples and outlier 1 ... 0.3 n, (n + 1, K)."""
     size, number = np.mgrid[: n + 1, 1 : max(1, int(0.3 * n)) + 1]
     left = np.maximum(size - number + 1, 3)
-    t = stats.t.ppf(1 - alpha / (2 * left), left - 2)
+    t = special.stdtrit(left - 2, 1 - alpha / (2 * left))
     return (left - 1) * t / np.sqrt((left - 2 + t * t) * left)
 
 

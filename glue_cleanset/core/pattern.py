@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from . import kernels_pattern
 from .imageset import as_shifts
@@ -328,7 +328,7 @@ def _lag(points, i, j, thorough):
 
 
 def _is_clear(count, chance, trials):
-    return count >= 3 and stats.poisson.sf(count - 1, chance) * trials < _CHANCE
+    return count >= 3 and special.pdtrc(count - 1, chance) * trials < _CHANCE
 
 
 def _refine(points, i, j, dy, dx):

@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 from astropy.table import Column, Table
 from scipy import fft, ndimage
-from scipy.signal.windows import tukey
 
 from ..core.imageset import ImageSet
 from ..core.threads import in_threads
@@ -184,9 +183,16 @@ def _structure(image_set, i, window):
     np.arcsinh(image, out=image)
     if not good.all():
         image[~good] = 0
-    image *= tukey(my, 0.2).astype(np.float32)[:, None]
-    image *= tukey(mx, 0.2).astype(np.float32)
+    image *= _taper(my)[:, None]
+    image *= _taper(mx)
     return image
+
+
+def _taper(length):
+    """A Tukey window that falls over a tenth of the length at either end (scipy.signal takes long to import)."""
+    place = np.arange(length)
+    edge = np.minimum(place, length - 1 - place) / (0.1 * max(length - 1, 1))
+    return (np.sin(np.pi / 2 * np.minimum(edge, 1)) ** 2).astype(np.float32)
 
 
 def median3(image):

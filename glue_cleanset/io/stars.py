@@ -1,7 +1,7 @@
 """Find the stars of frames, and match them."""
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, special
 from scipy.spatial import cKDTree
 
 from .registration import SAMPLE, level_and_scatter, median3, sky_of
@@ -108,8 +108,10 @@ def match_stars(reference, found, shape, negligible):
     near = _nearest(partners, np.multiply.outer(turn, bright) + offset[:, None], _TOLERANCE)[0]
     agree = np.isfinite(near).sum(axis=1)
     best = np.argmax(agree)
+    if agree[best] < 3:
+        return None
     # two of them agree by construction
-    chance = turn.size * stats.poisson.sf(agree[best] - 3, _usual(bright, partners, _TOLERANCE, shape))
+    chance = turn.size * special.pdtrc(agree[best] - 3, _usual(bright, partners, _TOLERANCE, shape))
     if chance > _CHANCE or agree[best] < _SHARE * min(len(bright), len(partners)):
         return None
     return _refine(reference, found, turn[best], offset[best], shape, negligible)
@@ -137,7 +139,7 @@ def confirm_shift(reference, found, shift, shape, negligible):
         return None
     if agree < _FEWEST:
         return 1 + 0j, shift
-    if stats.poisson.sf(agree - 1, _usual(reference, found, tolerance, shape)) > _CHANCE:
+    if special.pdtrc(agree - 1, _usual(reference, found, tolerance, shape)) > _CHANCE:
         return None
     return _refine(reference, found, 1 + 0j, shift, shape, negligible) or (1 + 0j, shift)
 

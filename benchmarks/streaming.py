@@ -25,8 +25,9 @@ _GROUPS = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 _CLEAN = """
 import sys
 from glue_cleanset.cli import main
-done = main(sys.argv[2:])
-with open(sys.argv[1], "w") as file:
+resident = sys.argv.pop(1)
+done = main()
+with open(resident, "w") as file:
     try:
         file.write(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
     except OSError:

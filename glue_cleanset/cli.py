@@ -1,6 +1,8 @@
 """The command line: ``glue-cleanset clean FRAMES... -o OUT`` and ``glue-cleanset demo``."""
 
 import argparse
+import atexit
+import gc
 import re
 import sys
 import typing
@@ -33,6 +35,9 @@ def main(argv=None):
         0 = done, 1 = an error or an interrupt (one line on stderr says which). Wrong usage exits with 2.
     """
     arguments = _parser().parse_args(argv)
+    if argv is None:
+        # half a second would be spent on looking for garbage in memory that goes with the process
+        atexit.register(gc.freeze)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *args, **kwargs: _say(f"warning: {message}")

@@ -7,7 +7,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
-from .events import FACTS, find_events, kind_codes, map_kinds, summarize
+from .events import FACTS, count_of_tracks, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
 from .ondemand import nonzero, union
@@ -114,8 +114,7 @@ def apply(result, change):
     tracks = result.tracks
     if tracks is not None and len(tracks):
         tracks = tracks.copy()
-        counts = np.bincount(change.events["track"], minlength=np.max(tracks["track"]) + 1)
-        tracks["events"] = counts[tracks["track"]]
+        tracks["events"] = count_of_tracks(change.events, tracks["track"])
     return replace(
         result,
         **outliers.images(),

@@ -123,6 +123,8 @@ def _frames_and_headers(attached):
 
 def _tracks(attached, events):
     """The table of tracks, as a cleaning gives it."""
+    from ..core.events import count_of_tracks
+
     tracks = None if attached.folder is None else Products(attached.folder).table("tracks")
     if tracks is None:
         if attached.tracks is None:
@@ -132,6 +134,5 @@ def _tracks(attached, events):
     tracks = tracks.copy()
     # where it is on the sky is worked out when it is written
     tracks.remove_columns([name for name in ("ra", "dec", "sky_rate", "sky_position_angle") if name in tracks.colnames])
-    counts = np.bincount(events["track"], minlength=np.max(tracks["track"]) + 1)
-    tracks["events"] = counts[tracks["track"]]
+    tracks["events"] = count_of_tracks(events, tracks["track"])
     return tracks

@@ -392,6 +392,8 @@ class Overrule(Command):
         ValueError
             Where a part of the result lacks what it was made with.
         """
+        from ..core.events import count_of_tracks
+
         attached, change = self.attached, self.change
         cube, axis, outliers = attached.cube, attached.axis, change.outliers
         edits = []
@@ -422,6 +424,10 @@ class Overrule(Command):
             for name in ("events", "pixels", "percent", *KINDS):
                 column = rounded(np.asarray(change.summary[name.replace(" ", "_")]))
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
+        tracks = attached.column("tracks", "track")
+        if tracks is not None:
+            column = count_of_tracks(change.events, attached.tracks.get_data(tracks))
+            edit(attached.tracks, attached.column("tracks", "events"), 0, np.arange(column.size), column)
 
         self._old_events, self._new_events = attached.events, None
         columns = attached.record["columns"]

@@ -196,6 +196,18 @@ def test_an_object_is_repaired_and_kept_in_all_of_its_frames(app, attached, fram
         keep_object(app.session, attached, 1)
 
 
+def test_a_track_counts_the_events_that_are_left(app, attached, result):
+    before = attached.tracks["events"].copy()
+    np.testing.assert_array_equal(before, result.tracks["events"])
+    event = int(result.events["event"][result.events["track"] == 1][0])
+    repair_object(app.session, attached, 1)  # (what is kept is as it was already)
+    np.testing.assert_array_equal(attached.tracks["events"], before)
+    restore_event(app.session, attached, event)
+    np.testing.assert_array_equal(attached.tracks["events"], before - (result.tracks["track"] == 1))
+    app.undo()
+    np.testing.assert_array_equal(attached.tracks["events"], before)
+
+
 def test_undo_and_redo_lead_back_exactly(app, attached, result):
     def state():
         tables = [np.array(data[cid]) for data in attached.datasets for cid in data.main_components]

@@ -7,7 +7,7 @@ from astropy.table import Column, Table
 from . import kernels
 from .settings import KINDS
 
-__all__ = ["FACTS", "add_facts", "count_of_tracks", "find_events", "kind_codes", "map_kinds", "summarize"]
+__all__ = ["FACTS", "add_facts", "events_of_tracks", "find_events", "kind_codes", "map_kinds", "summarize"]
 
 # what is said of an event beyond what is measured
 FACTS = {"kind": "U13", "confidence": float, "track": np.int32}
@@ -102,10 +102,10 @@ def add_facts(events, kinds, confidence, track, keep):
     events["kept"] = np.array([kind in keep for kind in KINDS])[kinds]
 
 
-def count_of_tracks(events, tracks):
-    """How many of the events belong to each of some tracks, by the numbers of these."""
-    tracks = np.asarray(tracks)
-    return np.bincount(events["track"], minlength=np.max(tracks, initial=0) + 1)[tracks]
+def events_of_tracks(track, numbers):
+    """How many events belong to each of the tracks of some numbers; `track`: that of each event, 0 = none."""
+    numbers = np.asarray(numbers)
+    return np.bincount(track, minlength=np.max(numbers, initial=0) + 1)[numbers]
 
 
 def map_kinds(outliers, events, numbers, kinds):

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from . import kernels_kinds
 from .detect import Outliers
-from .events import find_events
+from .events import events_of_tracks, find_events
 from .kernels_tracks import bright_peaks
 from .pattern import Pattern, find_pattern, judge_events
 from .psf import find_psf
@@ -196,7 +196,7 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
             events, numbers, codes, track = whole.find_events(outliers, settings.grow)
             judge = find_pattern if pattern is None else partial(judge_events, pattern)
             pattern = judge(detector, outliers, events)
-            tracks["events"] = np.bincount(track, minlength=len(tracks) + 1)[1:]
+            tracks["events"] = events_of_tracks(track, tracks["track"])
     codes, confidence = _tell(events, codes, detector, psf, pattern, bad, varying, trailed)
     if pattern is not None:
         on_detector = (codes == _CODES["hot pixel"]) | (codes == _CODES["cold pixel"])

@@ -7,7 +7,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from .detect import Detector, Outliers
-from .events import FACTS, count_of_tracks, find_events, kind_codes, map_kinds, summarize
+from .events import FACTS, events_of_tracks, find_events, kind_codes, map_kinds, summarize
 from .imageset import ImageSet, as_mask
 from .kinds import WHOLE
 from .ondemand import nonzero, union
@@ -114,7 +114,7 @@ def apply(result, change):
     tracks = result.tracks
     if tracks is not None and len(tracks):
         tracks = tracks.copy()
-        tracks["events"] = count_of_tracks(change.events, tracks["track"])
+        tracks["events"] = events_of_tracks(change.events["track"], tracks["track"])
     return replace(
         result,
         **outliers.images(),

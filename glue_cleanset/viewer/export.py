@@ -123,7 +123,7 @@ def _frames_and_headers(attached):
 
 def _tracks(attached, events):
     """The table of tracks, as a cleaning gives it."""
-    from ..core.events import count_of_tracks
+    from ..core.events import events_of_tracks
 
     tracks = None if attached.folder is None else Products(attached.folder).table("tracks")
     if tracks is None:
@@ -134,5 +134,5 @@ def _tracks(attached, events):
     tracks = tracks.copy()
     # where it is on the sky is worked out when it is written
     tracks.remove_columns([name for name in ("ra", "dec", "sky_rate", "sky_position_angle") if name in tracks.colnames])
-    tracks["events"] = count_of_tracks(events, tracks["track"])
+    tracks["events"] = events_of_tracks(events["track"], tracks["track"])
     return tracks

@@ -392,7 +392,7 @@ class Overrule(Command):
         ValueError
             Where a part of the result lacks what it was made with.
         """
-        from ..core.events import count_of_tracks
+        from ..core.events import events_of_tracks
 
         attached, change = self.attached, self.change
         cube, axis, outliers = attached.cube, attached.axis, change.outliers
@@ -426,7 +426,7 @@ class Overrule(Command):
                 edit(attached.frames, attached.column("frames", name), 0, np.arange(column.size), column)
         tracks = attached.column("tracks", "track")
         if tracks is not None:
-            column = count_of_tracks(change.events, attached.tracks.get_data(tracks))
+            column = events_of_tracks(change.events["track"], attached.tracks.get_data(tracks))
             edit(attached.tracks, attached.column("tracks", "events"), 0, np.arange(column.size), column)
 
         self._old_events, self._new_events = attached.events, None

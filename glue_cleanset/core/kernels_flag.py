@@ -3,7 +3,7 @@
 import numpy as np
 
 from .imageset import LARGEST
-from .kernels import exchange, inline, jit, median_of, on_reference, variance_of
+from .kernels import exchange, inline, jit, median_of, on_reference, prefetch, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
 _SECOND, _THIRD = 0.35, 0.15
@@ -61,6 +61,7 @@ def _significance(
             ri, vi, source = work[0, i, :width], work[1, i, :width], frames[i, row, begin : begin + width]
             s, a, b, c, floor, this = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i], code[i]
             o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(begin), gx[i]
+            prefetch(frames[i, min(row + 1, frames.shape[1] - 1)], begin, width)
             for x in range(width):
                 d = (source[x] - (o + g * dtype(x))) * s - m[x]
                 v = variance_of(a, b, c, floor, m[x], factor[x], light[x])

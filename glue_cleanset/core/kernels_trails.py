@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .kernels import jit, variance_of
+from .kernels import jit, prefetch, variance_of
 
 _PIXEL_CLIP = 1.5  # sigma of a pixel: hits have no say
 _BLOCK_CLIP = 3.0  # sigma of a block: neither have stars
@@ -36,6 +36,7 @@ def block_sums(frames, row0, row1, top, model, median, inflation, structure, siz
                     source, sums = frames[i, row, x0 : x0 + width], total[i]
                     s, a, b, c, floor = dtype(1) / scale[i], va[i], vb[i], vc[i], vmin[i]
                     o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
+                    prefetch(frames[i, min(row + step, row1 - 1)], x0, width)
                     for x in range(width):
                         d = (source[x] - (o + g * dtype(x))) * s - m[x]
                         d = d / np.sqrt(variance_of(a, b, c, floor, m[x], factor[x], light[x]))

@@ -23,7 +23,7 @@ from .pattern import Pattern, hot_pixel_map
 from .repair import copied_dtype, copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 from .simulate import simulate_set
-from .threads import return_memory
+from .threads import CleanCancelled, return_memory
 
 __all__ = [
     "BAD_MISMATCH",
@@ -45,10 +45,6 @@ _log = logging.getLogger(__name__)
 MANY_PERCENT = 2.0
 # and one whose stars differ from the others' by more than this share of their local range
 BAD_MISMATCH = 30.0
-
-
-class CleanCancelled(Exception):
-    """The progress callback asked to stop; nothing was changed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from scipy import ndimage, special
 from . import kernels, kernels_clip, kernels_flag
 from .noise import full_light, structure_above_noise, survival_factor
 from .normalize import typical_value
+from .ondemand import union
 from .threads import Work, in_threads
 
 __all__ = ["CAP", "JOINT", "Detector", "Outliers"]
@@ -193,7 +194,7 @@ class Detector:
         self._progress(0.9)
         return outliers
 
-    def measure(self, index, fewest=0, most=None, reference=None):
+    def measure(self, index, fewest=0, most=None, reference=None, done=None):
         """Measure what somebody else has flagged, whatever the settings say of it.
 
         Parameters
@@ -205,6 +206,8 @@ class Detector:
             flags are taken back.
         reference : ndarray, (ny, nx), optional
             As it is elsewhere [ADU]; changed in place.
+        done : callable, optional
+            Called with the share of this that is done, 0 to 1; may raise to stop.
 
         Returns
         -------
@@ -223,10 +226,10 @@ class Detector:
             if last > first:
                 y0, y1 = int(row[first]), int(row[last - 1]) + 1
                 items.append((y0, y1, self._parts(y0, y1), reference[y0:y1], index[first:last]))
-        found = rows.work.map("", _Measure(rows, (fewest, n if most is None else most)), items)
+        found = rows.work.map("", _Measure(rows, (fewest, n if most is None else most)), items, done)
         return self._gather(found, reference)
 
-    def measure_again(self, index, before, reference):
+    def measure_again(self, index, before, reference, known=None, done=None):
         """Measure what is flagged now, and renew the reference where that has changed.
 
         Parameters
@@ -236,6 +239,11 @@ class Detector:
             pixel once.
         reference : ndarray, (ny, nx)
             As it was [ADU].
+        known : Outliers, optional
+            What was measured of other flags: only where these differ is anything measured. Its images are changed in
+            place.
+        done : callable, optional
+            As for `measure`.
 
         Returns
         -------
@@ -244,7 +252,7 @@ class Detector:
         columns : ndarray, int
             Flat index of the pixels (y, x) where the flags have changed.
         """
-        outliers = self.measure(index)
+        outliers = self.measure(index, done=done) if known is None else self.change(known, index)
         columns = np.unique(np.setxor1d(index, before, assume_unique=True) % reference.size)
         return replace(outliers, reference=self._renewed(reference, columns, outliers.index)), columns
 
@@ -614,5 +622,5 @@ def _grow(image_set, index, distance):
     for dy, dx in offset - int(distance):
         inside = (y + dy >= 0) & (y + dy < image_set.shape[1]) & (x + dx >= 0) & (x + dx < image_set.shape[2])
         where = frame[inside], y[inside] + dy, x[inside] + dx
-        grown = np.union1d(grown, np.ravel_multi_index(where, image_set.shape))
+        grown = union(grown, np.ravel_multi_index(where, image_set.shape))
     return grown[image_set.usable(np.unravel_index(grown, image_set.shape))]

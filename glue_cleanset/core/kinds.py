@@ -12,6 +12,7 @@ from . import kernels_kinds
 from .detect import Outliers
 from .events import events_of_tracks, find_events
 from .kernels_tracks import bright_peaks
+from .ondemand import union
 from .pattern import Pattern, find_pattern, judge_events
 from .psf import find_psf
 from .settings import KINDS
@@ -205,7 +206,7 @@ def tell_kinds(detector, outliers, progress=lambda share: None):
     if kept.any():
         outliers = outliers.keep(kept)
     if light[0].size:
-        hit = np.isin(light[0], outliers.index[~kept])
+        hit = outliers.has(light[0])
         light = tuple(values[hit] for values in light)
     return Told(outliers, events, numbers, codes, confidence, track, tracks, positions, light, pattern, remarks)
 
@@ -214,7 +215,7 @@ def _flag(detector, outliers, flags, index):
     """The outliers with these pixels flagged, and those of the index beside them, as far as the settings allow."""
     settings = detector.settings
     limits = settings.min_frames, settings.most_rejected(outliers.shape[0])
-    return detector.change(outliers, np.union1d(flags, index), *limits)
+    return detector.change(outliers, union(flags, index), *limits)
 
 
 def _often(n):
@@ -255,7 +256,7 @@ class _Stars:
         # the brightest tell of the frames; of the others those that scatter more than noise may vary
         y, x = peaks
         brightest = np.argsort(-median[y, x], kind="stable")[:_BRIGHTEST]
-        self.peaks = peaks[:, np.union1d(brightest, np.flatnonzero(detector.surroundings[1][y, x] > _RESTLESS))]
+        self.peaks = peaks[:, union(brightest, np.flatnonzero(detector.surroundings[1][y, x] > _RESTLESS))]
         shape = 5, len(rows.image_set), self.peaks.shape[1]
         self.change, self.error, self.explained, self.total, self.misfit = np.full(shape, np.nan)
         self._detector = detector

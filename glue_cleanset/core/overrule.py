@@ -13,7 +13,45 @@ from .kinds import WHOLE
 from .ondemand import nonzero, union
 from .repair import REACH, copied_dtype, light_of_kept, repaired_values
 
-__all__ = ["Overruled", "apply", "overrule", "plan", "work_out"]
+__all__ = ["Compared", "Overruled", "apply", "overrule", "plan", "work_out"]
+
+
+class Compared:
+    """The frames of a cleaning compared with each other, for any number of overrules: what one leaves as it is is not
+    measured again by the next.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+        What was cleaned.
+    settings : CleanSettings
+        Of the cleaning; its limits on how many frames may be rejected do not bind a person.
+    model : SetModel
+        Of the cleaning.
+    """
+
+    def __init__(self, image_set, settings, model):
+        self.image_set, self.settings, self.model = image_set, settings, model
+        self._detector = self._outliers = self._report = None
+
+    def measure(self, index, before, reference, report):
+        """As `Detector.measure_again`; report(share), 0 to 1, is told how much is done, and may raise to stop."""
+        self._report = report
+        try:
+            if self._detector is None:
+                # (it outlives this overrule, and what is told of it)
+                self._detector = Detector(self.image_set, self.model, self.settings, progress=self._tell)
+            self._outliers, columns = self._detector.measure_again(
+                index, before, reference, self._outliers, lambda share: self._tell(0.45 + 0.5 * share)
+            )
+        finally:
+            self._report = None
+        # the next one starts from these
+        own = {name: image.copy() for name, image in self._outliers.images().items()}
+        return replace(self._outliers, **own), columns
+
+    def _tell(self, share):
+        self._report(share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +139,8 @@ def plan(result, image_set, **said):
     events = result.event_pixels, result.event_numbers
     kept = np.isin(result.event_numbers, result.events["event"][np.asarray(result.events["kept"])])
     rejected = result.event_pixels[~kept]
-    return work_out(
-        image_set, result.settings, result.model, rejected, result.reference, events, result.events,
-        light=result.light, **said,
-    )  # fmt: skip
+    compared = Compared(image_set, result.settings, result.model)
+    return work_out(compared, rejected, result.reference, events, result.events, light=result.light, **said)
 
 
 def apply(result, change):
@@ -129,9 +165,7 @@ def apply(result, change):
 
 
 def work_out(
-    image_set,
-    settings,
-    model,
+    compared,
     rejected,
     reference,
     events,
@@ -140,16 +174,13 @@ def work_out(
     reject=None,
     keep=None,
     light=None,
+    report=lambda share: None,
 ):
     """Find what changes when pixels are restored or rejected by hand; changes nothing.
 
     Parameters
     ----------
-    image_set : ImageSet
-    settings : CleanSettings
-        Of the cleaning; its limits on how many frames may be rejected do not bind a person.
-    model : SetModel
-        Of the cleaning.
+    compared : Compared
     rejected : ndarray, (R,), int64
         Flat index of what is rejected now, ascending.
     reference : ndarray, (ny, nx)
@@ -163,11 +194,14 @@ def work_out(
         As for `overrule`; on demand as well, as `glue_cleanset.core.ondemand.marked`.
     light : (ndarray, ndarray), optional
         As `glue_cleanset.CleanResult.light`.
+    report : callable, optional
+        Called with the share of the work that is done, 0 to 1; may raise to stop.
 
     Returns
     -------
     Overruled
     """
+    image_set, settings, model = compared.image_set, compared.settings, compared.model
     shape = image_set.shape
     give_back, take, hold = (
         None if words is None else as_mask(name, words, shape)
@@ -189,7 +223,7 @@ def work_out(
     gone = np.isin(changed, rejected, assume_unique=True)
     # what is kept stands out as well, and has no say in the reference
     before, flags = union(rejected, pixels), union(flags, held)
-    outliers, columns = Detector(image_set, model, settings).measure_again(flags, before, reference)
+    outliers, columns = compared.measure(flags, before, reference, report)
     outliers = outliers.keep(np.isin(outliers.index, held, assume_unique=True))
 
     hit = np.zeros(reference.size, bool)
@@ -198,7 +232,7 @@ def work_out(
     again = hit[outliers.index % reference.size] | _beside(outliers, changed, settings, shape)
     if light is not None:
         # the object may be repaired or kept from now on
-        again |= np.isin(outliers.index, light[0])
+        again |= np.isin(outliers.index, light[0], assume_unique=True)
     again = np.flatnonzero(again & ~outliers.kept)
     light = light_of_kept(light, outliers)
     repaired = repaired_values(image_set, outliers, again, model.normalization, settings, light)

@@ -1,4 +1,5 @@
-"""Work on all cores, which the kernels and numpy's copies leave free for each other; and the memory it took."""
+"""Work on all cores, which the kernels and numpy's copies leave free for each other; how it is stopped; and the memory
+it took."""
 
 import ctypes
 import os
@@ -8,9 +9,13 @@ from threading import Thread
 
 import numpy as np
 
-__all__ = ["Work", "at_once", "cores", "in_threads", "pieces", "return_memory"]
+__all__ = ["CleanCancelled", "Work", "at_once", "cores", "in_threads", "pieces", "return_memory"]
 
 _CACHE = 8 * 2**20  # bytes
+
+
+class CleanCancelled(Exception):
+    """The progress callback asked to stop; nothing was changed."""
 
 
 def cores():

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from . import kernels_tracks as kernels
 from .detect import CAP, JOINT, Detector
+from .ondemand import union
 from .psf import Psf
 from .threads import at_once, in_threads
 
@@ -507,13 +508,13 @@ def _judge_again(detector, outliers, objects, index):
         rejected = again.find().flags()
         flags = flags[~_inside(flags, rows, columns, around, shape)]
         i, b, a = np.nonzero(rejected & around)
-        flags = np.union1d(flags, np.ravel_multi_index((i, b + rows.start, a + columns.start), shape))
+        flags = union(flags, np.ravel_multi_index((i, b + rows.start, a + columns.start), shape))
         light, error = np.zeros((2, *box.shape))
         for one in objects:
             _add_light(light, error, one, noise, (rows.start, columns.start))
         i, b, a = _hits(detector.settings, again, box, own & around, light, error, rejected)
         hits = np.ravel_multi_index((i, b + rows.start, a + columns.start), shape)
-        flags = np.union1d(flags, hits)
+        flags = union(flags, hits)
         found.append((hits, detector.rows.exact[0][i] * light[i, b, a]))
     hits, light = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(hits, kind="stable")
@@ -581,7 +582,7 @@ def _parts(index, shape):
     """Boxes (rows, columns) around the objects, and which of their pixels are judged anew."""
     _, ny, nx = shape
     image = np.zeros((ny, nx), bool)
-    image.reshape(-1)[np.unique(index % (ny * nx))] = True
+    image.reshape(-1)[index % (ny * nx)] = True
     image = ndimage.binary_dilation(image, np.ones((3, 3), bool), iterations=_RIM)
     labels, _ = ndimage.label(image)
     for k, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):

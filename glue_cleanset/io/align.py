@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from .. import __version__
 from ..core.names import listed
+from ..core.threads import CleanCancelled
 from .headers import moved_header
 from .read import FitsImageSet, read_wcs
 from .registration import measure_shifts
@@ -254,8 +255,6 @@ def _check_reference(image_set, reference):
 def _reporter(progress, total):
     def report(done):
         if progress is not None and progress(done, total) is False:
-            from ..core.clean import CleanCancelled  # here: it loads the compiled loops
-
             raise CleanCancelled("cancelled; nothing was changed")
 
     return report

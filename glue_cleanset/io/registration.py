@@ -7,7 +7,7 @@ from astropy.table import Column, Table
 from scipy import fft, ndimage
 
 from ..core.imageset import ImageSet
-from ..core.threads import in_threads
+from ..core.threads import CleanCancelled, in_threads
 
 __all__ = ["measure_shifts", "registration_warning"]
 
@@ -71,8 +71,6 @@ def measure_shifts(frames, *, reference=None, window=_WINDOW, progress=None):
 
     def report(done):
         if progress is not None and progress(done, total) is False:
-            from ..core.clean import CleanCancelled  # here: it loads the compiled loops
-
             raise CleanCancelled("cancelled; nothing was changed")
 
     report(0)

@@ -1,9 +1,13 @@
 """What the menu entries do: find the data that was meant and open the dialog on it."""
 
+from contextlib import suppress
+from functools import wraps
+
 from glue.core import Data
 from glue_qt.utils import set_cursor
 from qtpy import QtCore, QtWidgets
 
+from glue_cleanset.core.threads import CleanCancelled
 from glue_cleanset.viewer.attach import find_attached
 from glue_cleanset.viewer.overrule import reject_selected, restore_selected
 from glue_cleanset.viewer.regions import shown_index
@@ -24,8 +28,17 @@ __all__ = [
     "write_layer",
 ]
 
-# of what takes a while with a large set
-waiting = set_cursor(QtCore.Qt.WaitCursor)
+
+def waiting(function):
+    """Show that something may take a while, as it does with a large set; where the person cancels it gives None."""
+    shown = set_cursor(QtCore.Qt.WaitCursor)(function)
+
+    @wraps(function)
+    def patient(*args, **kwargs):
+        with suppress(CleanCancelled):
+            return shown(*args, **kwargs)
+
+    return patient
 
 
 def clean_from_menu(session, data_collection):

@@ -9,7 +9,7 @@ from glue_qt.utils import set_cursor_cm
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.core.settings import KINDS
-from glue_cleanset.core.threads import return_memory
+from glue_cleanset.core.threads import CleanCancelled, return_memory
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
 from glue_cleanset.viewer.overrule import note_overrules
 
@@ -514,8 +514,6 @@ class CleanDialog(QtWidgets.QDialog, HubListener):
         return job
 
     def _on_error(self, exc_info):
-        from glue_cleanset.core.clean import CleanCancelled  # loaded by the worker
-
         if self._finish() is None:
             return
         error, output = exc_info[1], self._output

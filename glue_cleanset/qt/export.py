@@ -5,6 +5,7 @@ import threading
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore, QtWidgets
 
+from glue_cleanset.core.threads import CleanCancelled
 from glue_cleanset.viewer.export import prepare_writing
 
 from .files import pick_folder
@@ -24,7 +25,7 @@ def write_result_of(session, attached):
     Returns
     -------
     WriteDialog or None
-        None where the person chose no folder.
+        None where the person chose no folder, or cancelled.
 
     Raises
     ------
@@ -35,7 +36,10 @@ def write_result_of(session, attached):
     folder = pick_folder(session.application, beside)
     if not folder:
         return None
-    write = wait_for(lambda: prepare_writing(attached, folder))
+    try:
+        write = wait_for(lambda report: prepare_writing(attached, folder, report))
+    except CleanCancelled:
+        return None
     dialog = WriteDialog(write, folder, session.application)
     dialog.open()
     return dialog
@@ -81,7 +85,7 @@ class WriteDialog(QtWidgets.QDialog):
         self._finish(f"{len(paths)} files are in {self._folder}.")
 
     def _on_error(self, exc_info):
-        cancelled = isinstance(exc_info[1], _CancelledError)
+        cancelled = isinstance(exc_info[1], CleanCancelled)
         self._finish(f"{'Cancelled' if cancelled else exc_info[1]}; nothing was written.")
 
     def _finish(self, text):
@@ -94,10 +98,6 @@ class WriteDialog(QtWidgets.QDialog):
         self.worker.cancel()
         self.worker.wait()
         super().done(code)
-
-
-class _CancelledError(Exception):
-    """The person has cancelled."""
 
 
 class _WriteWorker(Worker):
@@ -113,5 +113,5 @@ class _WriteWorker(Worker):
 
     def _report(self, done, total):
         if self._cancelled.is_set():
-            raise _CancelledError
+            raise CleanCancelled
         self.progress.emit(done, total)

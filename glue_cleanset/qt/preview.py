@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from qtpy import QtCore, QtWidgets
 from scipy import ndimage
 
+from glue_cleanset.core.threads import CleanCancelled
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.regions import central_part, viewed_part
 
@@ -322,8 +323,6 @@ class PreviewPanel(QtWidgets.QWidget, HubListener):
             self.rested.emit()
 
     def _on_error(self, exc_info):
-        from glue_cleanset.core.clean import CleanCancelled  # loaded by the worker
-
         if self._finish() is None or self.busy:
             return
         error = exc_info[1]

@@ -10,7 +10,7 @@ from time import monotonic
 from glue_qt.utils.threading import Worker
 from qtpy import QtCore, QtWidgets
 
-from glue_cleanset.core.threads import return_memory
+from glue_cleanset.core.threads import CleanCancelled, return_memory
 
 from .output import MEMORY
 
@@ -158,20 +158,39 @@ def compile_apart(cancelled):
                 process.kill()
 
 
+class _Comparing(Worker):
+    """Calls function(report) in a thread of its own."""
+
+    progress = QtCore.Signal(int)
+
+    def __init__(self, function):
+        super().__init__(function, self._report)
+        self.cancelled = threading.Event()
+
+    def _report(self, share):
+        if self.cancelled.is_set():
+            raise CleanCancelled("cancelled; nothing was changed")
+        self.progress.emit(int(1000 * share))
+
+
 def wait_for(function):
-    """What function() gives, or raises, while a box says that it takes a while and the window behind it lives."""
+    """What function(report) gives, or raises, while a box shows how much of it is done and the window behind it lives;
+    CleanCancelled where the person cancels."""
     application = QtWidgets.QApplication.instance()
     if application is None or QtCore.QThread.currentThread() is not application.thread():
-        return function()
+        return function(lambda share: None)
     given = {}
-    worker, loop = Worker(function), QtCore.QEventLoop()
+    worker, loop = _Comparing(function), QtCore.QEventLoop()
     worker.result.connect(lambda result: given.update(result=result))
     worker.error.connect(lambda exc_info: given.update(error=exc_info[1]))
     worker.finished.connect(loop.quit)
-    box = QtWidgets.QProgressDialog("Comparing the frames again…", "", 0, 0, application.activeWindow())
-    box.setWindowTitle("Overrule")
+    box = QtWidgets.QProgressDialog("Comparing the frames again…", "Cancel", 0, 1000, application.activeWindow())
+    box.setWindowTitle("Clean image set")
     box.setWindowModality(QtCore.Qt.ApplicationModal)
-    box.setCancelButton(None)
+    box.setAutoReset(False)
+    box.setAutoClose(False)
+    box.canceled.connect(worker.cancelled.set)
+    worker.progress.connect(box.setValue)
     # (what is soon done shows no box)
     box.setMinimumDuration(500)
     box.setValue(0)
@@ -179,8 +198,10 @@ def wait_for(function):
     loop.exec_()
     worker.wait()
     return_memory()
-    box.close()
+    box.hide()  # (closed, it would tell of a cancel)
     box.deleteLater()
+    if worker.cancelled.is_set():
+        raise CleanCancelled("cancelled; nothing was changed")
     if "error" in given:
         raise given["error"]
     return given["result"]

@@ -18,12 +18,14 @@ __all__ = ["prepare_writing", "result_in_session"]
 _HOT = "hot_pixels.fits"  # a session knows nothing of what it tells
 
 
-def result_in_session(attached):
+def result_in_session(attached, report=lambda share: None):
     """What a session knows of a cleaning, as it is now.
 
     Parameters
     ----------
     attached : Attached
+    report : callable, optional
+        As for `glue_cleanset.viewer.overrule.plan_overrule`.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def result_in_session(attached):
     if source is None or attached.map is None:
         missing = "cleaned frames" if source is None else "rejection map"
         raise ValueError(f"The session has no {missing} of '{name}'; clean it again with all outputs ticked.")
-    now, model = plan_overrule(attached), attached.model
+    now, model = plan_overrule(attached, report=report), attached.model
     outliers, normalization = now.outliers, model.normalization
     remark = attached.column("frames", "remark")
     if remark is not None:
@@ -69,7 +71,7 @@ def result_in_session(attached):
     )
 
 
-def prepare_writing(attached, folder):
+def prepare_writing(attached, folder, report=lambda share: None):
     """Gather what is written of a result; nothing is written yet.
 
     Parameters
@@ -77,6 +79,8 @@ def prepare_writing(attached, folder):
     attached : Attached
     folder : str or Path
         Where the files shall go, as those of `glue_cleanset.io.write.write_result`; created where it is missing.
+    report : callable, optional
+        As for `result_in_session`.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def prepare_writing(attached, folder):
     except FileExistsError as error:
         raise FileExistsError(str(error).replace(", or allow to overwrite", "")) from None
     hot = None if attached.folder is None else attached.folder / _HOT
-    return partial(_write, result_in_session(attached), image_set, Path(folder), hot)
+    return partial(_write, result_in_session(attached, report), image_set, Path(folder), hot)
 
 
 def _write(result, image_set, folder, hot, progress=None):

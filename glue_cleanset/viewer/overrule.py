@@ -35,17 +35,18 @@ __all__ = [
     "restore_selected",
 ]
 
-# what was read of compressed frames, by cube and folder
-_unpacked = WeakKeyDictionary()
+# by cube: the record of the cleaning that was overruled last, of those in files, and its frames as they were compared
+_compared = WeakKeyDictionary()
 # keys of the record of a cleaning
 _NOTED = ("restored", "rejected by hand")
 
 
 def _at_once(function):
-    return function()
+    return function(lambda share: None)
 
 
-# what function() gives, however long it takes; `glue_cleanset.qt` puts one here that keeps the window alive
+# what function(report) gives, however long it takes; report(share) is told how much is done, 0 to 1, and raises
+# CleanCancelled to stop. `glue_cleanset.qt` puts one here that keeps the window alive
 wait_for = _at_once
 
 
@@ -107,7 +108,7 @@ def restore_event(session, attached, number):
     pixels = _pixels_of_events(attached, [number])
     if not pixels.size:
         raise ValueError(f"The pixels of event {number} of '{attached.cube.label}' are not known; select them instead.")
-    if not np.isin(pixels, _rejected_pixels(attached)).any():
+    if not _not_kept(attached, pixels).size:
         raise ValueError(
             f"Event {number} of '{attached.cube.label}' is kept: its pixels have their original values already."
         )
@@ -135,7 +136,7 @@ def keep_object(session, attached, track):
         Where there is no such object or it is kept already, or its pixels are not known.
     """
     pixels = _object_pixels(attached, track)
-    if not np.isin(pixels, _rejected_pixels(attached)).any():
+    if not _not_kept(attached, pixels).size:
         raise ValueError(f"Object {track} of '{attached.cube.label}' is kept already in all of its frames.")
     return do_overrule(session, attached, f"object {track}", keep=marked(pixels, attached.shape))
 
@@ -159,7 +160,7 @@ def repair_object(session, attached, track):
         Where there is no such object or it is repaired already, or its pixels are not known.
     """
     pixels = _object_pixels(attached, track)
-    if np.isin(pixels, _rejected_pixels(attached)).all():
+    if _not_kept(attached, pixels).size == pixels.size:
         raise ValueError(f"Object {track} of '{attached.cube.label}' is repaired already in all of its frames.")
     return do_overrule(session, attached, f"object {track}", reject=marked(pixels, attached.shape))
 
@@ -200,15 +201,19 @@ def rejected_frames(attached):
 def _rejected_pixels(attached):
     """Flat index of what is rejected now, ascending."""
     if attached.event is not None:
-        kept = attached.kept
-        pixels, _ = nonzero(attached.values(attached.event))
-        return pixels if kept is None else np.setdiff1d(pixels, kept.index, assume_unique=True)
+        return _not_kept(attached, nonzero(attached.values(attached.event))[0])
     if attached.rejected is not None:
         return nonzero(attached.values(attached.rejected))[0]
     raise ValueError(
         f"Neither the rejected pixels of '{attached.cube.label}' nor its event numbers are in the session; clean it "
         "again with one of them ticked."
     )
+
+
+def _not_kept(attached, pixels):
+    """Those of some pixels of events, each once, that are rejected."""
+    kept = attached.kept
+    return pixels if kept is None else np.setdiff1d(pixels, kept.index, assume_unique=True)
 
 
 def find_overrules(attached):
@@ -228,7 +233,7 @@ def note_overrules(attached, restored, rejected):
             attached.record[name] = pack_pixels(mask)
 
 
-def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
+def plan_overrule(attached, restore=None, reject=None, keep=None, called=None, report=lambda share: None):
     """Find what an overrule changes; changes nothing.
 
     Parameters
@@ -238,6 +243,8 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
         As for `glue_cleanset.overrule`.
     called : (sequence of int, str), optional
         Numbers of events, and what a person says that they are: one of `glue_cleanset.core.settings.KINDS`.
+    report : callable, optional
+        Called with the share of the work that is done, 0 to 1; may raise to stop.
 
     Returns
     -------
@@ -251,23 +258,36 @@ def plan_overrule(attached, restore=None, reject=None, keep=None, called=None):
     # compiled code takes a while to import
     from ..core.overrule import work_out
 
-    model = attached.model
-    if model is None:
-        raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
-    image_set = _frames_by_rows(attached)
-    rejected = _rejected_pixels(attached)
+    compared = _frames_compared(attached)
     if attached.event is None:
+        rejected = _rejected_pixels(attached)
         pixels, numbers = _events_by_peaks(attached, rejected)
     else:
         pixels, numbers = nonzero(attached.values(attached.event))
+        rejected = _not_kept(attached, pixels)
     column = attached.column("map", "reference")
-    empty = np.full(image_set.shape[1:], np.nan, np.float32)
+    empty = np.full(attached.shape[1:], np.nan, np.float32)
     reference = empty if column is None else attached.map.get_data(column)
+    light = tuple(map(np.array, attached.record.get("light") or ())) or None
     return work_out(
-        image_set, attached.settings, model, rejected, reference, (pixels, numbers),
-        _facts(attached, called),
-        restore, reject, keep, tuple(map(np.array, attached.record.get("light") or ())) or None,
-    )  # fmt: skip
+        compared, rejected, reference, (pixels, numbers), _facts(attached, called), restore, reject, keep, light, report
+    )
+
+
+def _frames_compared(attached):
+    """What an overrule compares: of frames in files what the last one has found of them."""
+    from ..core.overrule import Compared
+
+    record, compared = _compared.get(attached.cube, (None, None))
+    if record is attached.record:
+        return compared
+    model = attached.model
+    if model is None:
+        raise ValueError(f"The cleaning of '{attached.cube.label}' kept no noise model; clean it again.")
+    compared = Compared(_frames_by_rows(attached), attached.settings, model)
+    if compared.image_set.on_demand:
+        _compared[attached.cube] = attached.record, compared
+    return compared
 
 
 def _frames_by_rows(attached):
@@ -276,16 +296,13 @@ def _frames_by_rows(attached):
     if folder is None or not any(image.compressed for image in getattr(image_set.frames, "images", ()) if image):
         return image_set
     # the cleaned frames are not compressed, and other than the original ones in events only
-    known = _unpacked.setdefault(attached.cube, {})
-    if folder not in known:
-        products = Products(folder)
-        index, _ = products.event_pixels
-        values = image_set.frames[np.unravel_index(index, image_set.shape)].astype(products.cleaned.dtype)
-        mask = image_set.mask
-        if isinstance(mask, FramesOnDemand):
-            mask = PackedFlags(pack_flags(mask), mask.shape)
-        known[folder] = image_set.with_frames(PatchedFrames(products.cleaned, index, values), mask)
-    return known[folder]
+    products = Products(folder)
+    index, _ = products.event_pixels
+    values = image_set.frames[np.unravel_index(index, image_set.shape)].astype(products.cleaned.dtype)
+    mask = image_set.mask
+    if isinstance(mask, FramesOnDemand):
+        mask = PackedFlags(pack_flags(mask), mask.shape)
+    return image_set.with_frames(PatchedFrames(products.cleaned, index, values), mask)
 
 
 def _events_by_peaks(attached, rejected):
@@ -606,7 +623,7 @@ def do_overrule(session, attached, about="", **said):
     """
     # (all frames are compared again, and those in files are read for it)
     patiently = wait_for if attached.on_demand else _at_once
-    change = patiently(lambda: plan_overrule(attached, **said))
+    change = patiently(lambda report: plan_overrule(attached, report=report, **said))
     pixels = change.describe()
     if not pixels and "called" not in said:
         raise ValueError("What is selected holds only pixels that are masked or no numbers; they are never rejected.")

@@ -10,7 +10,7 @@ from glue_cleanset import CleanSettings, clean_image_set, overrule
 from glue_cleanset.core import detect
 from glue_cleanset.core.imageset import ImageSet
 from glue_cleanset.core.ondemand import marked
-from glue_cleanset.core.overrule import work_out
+from glue_cleanset.core.overrule import Compared, work_out
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 
@@ -298,7 +298,7 @@ def test_an_event_keeps_its_pixels_whatever_it_is_called(what, kind):
     # elsewhere a pixel is restored
     other = table["event"][(table["kind"] == "hot pixel") & (table["pixels"] == 1)][0]
     change = work_out(
-        ImageSet(frames), result.settings, result.model, np.flatnonzero(result.rejected), result.reference,
+        Compared(ImageSet(frames), result.settings, result.model), np.flatnonzero(result.rejected), result.reference,
         (result.event_pixels, result.event_numbers), table, restore=result.event_labels() == other, light=result.light,
     )  # fmt: skip
     left = result.events[result.events["event"] != other]
@@ -319,3 +319,75 @@ def test_masks_may_name_their_pixels_only(monkeypatch):
     for name in ("cleaned", "rejected", "reference", "kind_map", "event_pixels", "event_numbers"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     check_whole(frames, found)
+
+
+def test_one_comparison_serves_many_overrules(monkeypatch):
+    """Forth and back: the same as if the frames were compared each time, and only what changes is measured."""
+    frames = simulated()
+    result = clean_image_set(frames)
+    compared = Compared(ImageSet(frames), result.settings, result.model)
+    events = result.event_pixels, result.event_numbers
+    rng = np.random.default_rng(7)
+    measured, settle = [], detect._Measure.settle
+    monkeypatch.setattr(
+        detect._Measure, "settle", lambda *args: measured.append(np.count_nonzero(args[-1])) or settle(*args)
+    )
+
+    def say(compared, **said):
+        rejected = np.flatnonzero(result.rejected)
+        shares = []
+        found = work_out(compared, rejected, result.reference, events, result.events, report=shares.append, **said)
+        assert shares == sorted(shares)
+        assert all(0 <= share <= 1 for share in shares)
+        return found
+
+    for share in (0.0, 0.01, 0.3, 0.0, 0.02):
+        said = {name: rng.random(frames.shape) < share for name in ("restore", "reject", "keep")}
+        expected = say(Compared(ImageSet(frames), result.settings, result.model), **said)
+        measured.clear()
+        found = say(compared, **said)
+        for name in ("restored", "rejected", "index", "values", "numbers", "kind_map", "kept"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        for name in ("reference", "rejection_map", "rejection_count", "peak_significance", "index", "median", "mean",
+                     "residual", "significance", "missing_noise", "kept"):  # fmt: skip
+            np.testing.assert_array_equal(getattr(found.outliers, name), getattr(expected.outliers, name))
+        for name in found.events.colnames:
+            np.testing.assert_array_equal(found.events[name], expected.events[name])
+    # all that stands out was measured at first; one pixel more is two or three places
+    one = np.zeros(frames.shape, bool)
+    one[2, 20, 20] = True
+    say(compared, reject=one)
+    measured.clear()
+    say(compared, reject=np.roll(one, 1, axis=2))
+    assert 0 < sum(measured) <= 2 * len(frames)
+
+
+def test_a_comparison_that_was_stopped_is_taken_up_again():
+    frames = simulated()
+    result = clean_image_set(frames)
+    compared = Compared(ImageSet(frames), result.settings, result.model)
+    events = result.event_pixels, result.event_numbers
+    reject = np.zeros(frames.shape, bool)
+    reject[3, 20:22, 30] = True
+
+    def say(compared, report):
+        rejected = np.flatnonzero(result.rejected)
+        return work_out(compared, rejected, result.reference, events, result.events, reject=reject, report=report)
+
+    shares = []
+    say(Compared(ImageSet(frames), result.settings, result.model), shares.append)
+    expected = overrule(result, frames, reject=reject)
+    for share in shares:
+
+        def stop(now, share=share):
+            if now >= share:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            say(Compared(ImageSet(frames), result.settings, result.model), stop)
+        with pytest.raises(KeyboardInterrupt):
+            say(compared, stop)
+        found = say(compared, lambda share: None)
+        np.testing.assert_array_equal(found.outliers.rejected, np.flatnonzero(expected.rejected))
+        np.testing.assert_array_equal(found.values, expected.cleaned.ravel()[found.index])
+        compared = Compared(ImageSet(frames), result.settings, result.model)

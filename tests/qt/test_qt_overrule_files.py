@@ -11,6 +11,7 @@ from glue_qt.viewers.image import ImageViewer
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset import clean_image_set, overrule
+from glue_cleanset.core import overrule as overruled
 from glue_cleanset.io import registration
 from glue_cleanset.qt import MENU_LABEL, WRITE_LABEL, export, files
 from glue_cleanset.qt.dialog import CleanDialog
@@ -55,6 +56,12 @@ def attached(night, open_dialog, run):
 
 def trigger(application, label):
     next(action for action in application._actions["plugins"] if action.text() == label).trigger()
+
+
+def boxes():
+    """The boxes that show progress."""
+    windows = QtWidgets.QApplication.topLevelWidgets()
+    return [one for one in windows if isinstance(one, QtWidgets.QProgressDialog) and one.isVisible()]
 
 
 def contents(folder):
@@ -120,8 +127,7 @@ def test_the_window_lives_meanwhile(application, attached, turn, monkeypatch):
     shown, plan = threading.Event(), overruling.plan_overrule
 
     def look():
-        boxes = [box for box in QtWidgets.QApplication.topLevelWidgets() if isinstance(box, QtWidgets.QProgressDialog)]
-        if any(box.isVisible() and box.labelText() == "Comparing the frames again…" for box in boxes):
+        if any(box.labelText() == "Comparing the frames again…" for box in boxes()):
             shown.set()
 
     def slow(*args, **said):
@@ -135,6 +141,65 @@ def test_the_window_lives_meanwhile(application, attached, turn, monkeypatch):
     _, told = by_hand(application, attached, turn)
     timer.stop()
     assert told[0].startswith("1 pixel restored")
+
+
+@pytest.fixture
+def cancelling(application, monkeypatch):
+    """A person who cancels as soon as the frames are compared, by the button; the shares that were done by then."""
+    there, pressed, work_out, shares = threading.Event(), threading.Event(), overruled.work_out, []
+
+    def press():
+        if there.is_set() and not pressed.is_set() and boxes():
+            (box,) = boxes()
+            box.findChild(QtWidgets.QPushButton).click()
+            pressed.set()
+
+    def slow(*args):
+        *args, report = args
+
+        def wait(share):
+            shares.append(share)
+            if len(shares) == 2:
+                there.set()
+                assert pressed.wait(30)  # by the window, which is not in this thread
+            report(share)
+
+        return work_out(*args, wait)
+
+    monkeypatch.setattr(overruled, "work_out", slow)
+    timer = QtCore.QTimer(application)
+    timer.timeout.connect(press)
+    timer.start(20)
+    yield shares
+    timer.stop()
+
+
+def test_an_overrule_is_cancelled(application, attached, turn, cancelling, monkeypatch):
+    told = []
+    monkeypatch.setenv("GLUE_TESTING", "False")  # so that a message box would be shown as for a person
+    monkeypatch.setattr(QtWidgets.QMessageBox, "exec_", lambda box: told.append(box.text()), raising=False)
+    values = attached.values(attached.cleaned)[:]
+    viewer = application.new_data_viewer(ImageViewer, data=attached.cube)
+    viewer.state.slices = (3, 0, 0)
+    viewer.apply_roi(RectangularROI(-0.5, 49.5, -0.5, 39.5))
+    turn()
+    before = len(application.session.command_stack._command_stack)
+    viewer.toolbar.actions[RestoreTool.tool_id].trigger()
+    turn()
+    assert len(cancelling) == 2
+    assert told == []
+    assert len(application.session.command_stack._command_stack) == before
+    np.testing.assert_array_equal(attached.values(attached.cleaned)[:], values)
+    # and the next is done
+    assert use(viewer, RestoreTool, turn).startswith("1 pixel restored")
+
+
+def test_writing_is_cancelled_before_it_begins(application, attached, cancelling, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.QtWidgets.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "out"))
+    trigger(application, WRITE_LABEL)
+    assert len(cancelling) == 2
+    assert not application.findChildren(WriteDialog)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("keep", [True, False])

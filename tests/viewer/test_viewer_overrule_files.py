@@ -1,7 +1,9 @@
 """Overruling a result that is read from its files: the same as in memory, and no file is changed."""
 
+import gc
 import json
 import tracemalloc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +24,7 @@ from glue_cleanset.io.products import Products
 from glue_cleanset.io.stream import clean_to_files
 from glue_cleanset.io.write import write_result
 from glue_cleanset.viewer import ondemand
+from glue_cleanset.viewer import overrule as overruling
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult, find_attached
 from glue_cleanset.viewer.export import prepare_writing
 from glue_cleanset.viewer.factories import image_set
@@ -205,6 +208,23 @@ def test_many_steps_one_after_the_other(pair):
     for cid in (other.cleaned, other.rejected, other.event):  # nothing lies over the files any more
         component = other.cube.get_component(cid)
         assert component.data is component._read
+
+
+def test_the_frames_are_compared_once(pair, monkeypatch):
+    """And whoever forgets the cube forgets that, too."""
+    read, images = [], frames_module.FitsFrames.rows
+    monkeypatch.setattr(frames_module.FitsFrames, "rows", lambda *args: read.append(args) or images(*args))
+    monkeypatch.setattr(threads, "_CACHE", 1000)  # many blocks
+    pair.do(lambda session, a: reject_selected(session, in_frames(session, a), 3))
+    first, read[:] = len(read), []
+    pair.do(lambda session, a: reject_selected(session, in_frames(session, a), 2))
+    assert 0 < len(read) < first / 2
+    pair.check()
+    gone = weakref.ref(pair.attached[1].cube)
+    assert gone() in overruling._compared
+    pair.apps.clear()
+    gc.collect()
+    assert gone() is None
 
 
 def test_all_is_restored_and_the_table_comes_and_goes(pair):

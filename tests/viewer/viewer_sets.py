@@ -10,7 +10,7 @@ from glue.core.application_base import Application
 from glue_cleanset import CleanSettings, ImageSet, clean_image_set
 from glue_cleanset.core.clean import CleanResult
 from glue_cleanset.core.noise import NoiseModel
-from glue_cleanset.core.overrule import apply, work_out
+from glue_cleanset.core.overrule import Compared, apply, work_out
 from glue_cleanset.core.settings import KINDS
 from glue_cleanset.core.simulate import VARIANTS, simulate_set
 from glue_cleanset.viewer.attach import OUTPUTS, AttachResult
@@ -136,7 +136,7 @@ def clean_with_kinds(shape=(6, 40, 50)):
             table["kind"][row], table["track"][row] = "moving object", track
     kept = np.isin(table["kind"], result.settings.keep)
     change = work_out(
-        ImageSet(frames), result.settings, result.model, np.flatnonzero(result.rejected), result.reference,
+        Compared(ImageSet(frames), result.settings, result.model), np.flatnonzero(result.rejected), result.reference,
         (result.event_pixels, result.event_numbers), table,
         keep=np.isin(result.event_labels(), table["event"][kept]),
     )  # fmt: skip

@@ -371,12 +371,12 @@ def put_kinds(index, kept, numbers, codes, most, image):
 
 
 @jit
-def patch_means(z, reference, light, first, last, rough, own_scatter, mean, difference, count, width):
+def patch_means(z, reference, light, first, last, rough, moved, own_scatter, mean, difference, count, width):
     """Of the patches first ... last of each frame, without hits: the mean of the reference, and of the difference to
     it, over the good pixels, their number, and the scatter, each (N, M).
 
-    `z`: (N, M, P), `reference`, `light`: (M, P), the latter is what seeing may change there; `rough`: (N,) scatter of
-    each frame; with `own_scatter` a patch scatters more where its pixels say so.
+    `z`: (N, M, P), `reference`, `light`: (M, P), of the latter seeing may change the share `moved`, (N,); `rough`: (N,)
+    scatter of each frame; with `own_scatter` a patch scatters more where its pixels say so.
     """
     n, _, pixels = z.shape
     known = np.empty(pixels, np.int64)
@@ -402,7 +402,7 @@ def patch_means(z, reference, light, first, last, rough, own_scatter, mean, diff
                 if np.abs(d) < np.inf and known[p] > 1:
                     good += 1
                     level += reference[m, p]
-                    total += d if np.abs(d) <= 5 * scatter + light[m, p] else 0.0
+                    total += d if np.abs(d) <= 5 * scatter + moved[i] * light[m, p] else 0.0
             count[i, m] = good
             mean[i, m] = level / max(good, 1)
             difference[i, m] = total / max(good, 1)

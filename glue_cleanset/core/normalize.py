@@ -16,7 +16,8 @@ _FEW = 128  # pixels along an axis that tell the level of a frame
 _THIN = 512  # pixels along an axis, and frames, that tell where the stars are
 _SOME = 9
 _RANGE = 25  # variance of the patches of the reference, in units of their noise, from which a line can be told
-_SEEING, _MOVED = 7, 0.7  # pixels across that seeing moves light about, and the share of the light it moves
+_SEEING, _MOVED = 7, 0.7  # pixels across that seeing moves light about, and the share of the light it moves at least
+_BRIGHT, _ENOUGH = 30, 5  # a peak tells of that share above so many times the scatter, where there are as many
 _SETTLED = 3e-4  # relative change of the scales
 _MODEL_ERROR = 0.003  # relative: what seeing and registration do to the light of a patch
 
@@ -252,19 +253,42 @@ def _patch_means(patches, centres, scales, offsets, planes):
     some = _some(reference)
     # a hit stands out of its patch; what a star gains or loses under another seeing stays below the light beside it
     light = np.abs(np.nan_to_num(reference - sky)).reshape(m, *size)
-    light, rough = at_once(
-        lambda: _MOVED * ndimage.maximum_filter(light, (0, _SEEING, _SEEING), mode="nearest").reshape(m, -1),
+    around, rough = at_once(
+        lambda: ndimage.maximum_filter(light, (0, _SEEING, _SEEING), mode="nearest").reshape(m, -1),
         lambda: np.array([_width(_some(frame) - some) for frame in z]),
     )
+    moved = _moved(z, reference, light, rough)
 
     def piece(a, b):
-        kernels.patch_means(z, reference, light, a, b, rough, pixels >= 64, x, d, count, width)
+        kernels.patch_means(z, reference, around, a, b, rough, moved, pixels >= 64, x, d, count, width)
 
     in_threads(piece, pieces(m))
     y = (x + d) * scales[:, None] + lift
     v = (width**2 / np.maximum(count, 1) + (_MODEL_ERROR * (x - sky)) ** 2) * scales[:, None] ** 2
     # a patch that is blind in a frame has no weight
     return (np.where(count, x, sky), np.where(count, y, sky), np.where(count, v, np.inf), sky)
+
+
+def _moved(z, reference, light, rough):
+    """Which share of the light around a pixel each frame may differ by there without a hit, (N,): more than that of
+    most peaks. A frame that is far sharper than the others has twice their light there."""
+    # of a peak that pixels beside it are part of: no hit that the median has kept
+    core = light[:, 1:-1, 1:-1]
+    for beside in (light[:, :-2, 1:-1], light[:, 2:, 1:-1], light[:, 1:-1, :-2], light[:, 1:-1, 2:]):
+        core = np.minimum(core, beside)
+    moved = np.full(len(z), _MOVED)
+    if not core.size:
+        return moved
+    y, x = np.divmod(core.reshape(len(core), -1).argmax(axis=1), core.shape[2])
+    patch = np.arange(len(core))
+    clear = core[patch, y, x] > _BRIGHT * np.median(rough)
+    patch, place = patch[clear], ((y + 1) * light.shape[2] + x + 1)[clear]
+    difference = np.abs(z[:, patch, place] - reference[patch, place])
+    for i, one in enumerate(difference / light.reshape(len(light), -1)[patch, place]):
+        one = _finite(one)
+        if one.size >= _ENOUGH:
+            moved[i] = max(_MOVED, 1.5 * np.percentile(one, 75))
+    return moved
 
 
 def _lines(x, y, v, centres, sky, kind, fixed):

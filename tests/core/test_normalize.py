@@ -152,10 +152,12 @@ def test_no_pixel_is_good_in_all_frames():
     np.testing.assert_allclose(result.offsets - result.offsets[5], OFFSETS - OFFSETS[5], atol=1)
 
 
-def test_a_frame_of_much_sharper_seeing_keeps_its_scale():
-    n, odd = 9, 4
+@pytest.mark.parametrize("fwhm", [2.4, 1.7])
+@pytest.mark.parametrize("n", [3, 9])
+def test_a_frame_of_much_sharper_seeing_keeps_its_scale(n, fwhm):
+    odd = n // 2
     frames = simulate_set(n, (512, 512), seed=3).frames.copy()
-    sharp = simulate_set(n, (512, 512), seed=3, fwhm=2.4)
+    sharp = simulate_set(n, (512, 512), seed=3, fwhm=fwhm)
     frames[odd] = sharp.frames[odd]
     found, _ = relative(clean_image_set(frames).scales, 0 * sharp.scales, sharp.scales, 0 * sharp.scales)
     np.testing.assert_allclose(found, 1, atol=0.02)

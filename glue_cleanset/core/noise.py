@@ -230,9 +230,10 @@ def structure_above_noise(spread, variance, n):
     `spread`: highest minus lowest of 3 x 3 pixels of the median of n frames; of noise it is 3 sigma, rarely 5.
     """
     noise = 5 * float(np.sqrt(variance * (1.57 if n > 2 else 1.0) / n))
-    above = np.fmax(spread - noise, 0)  # (0 where nothing is known)
+    above = np.fmax(spread, 0)  # (0 where nothing is known)
     above *= above
-    return above
+    above -= noise * noise
+    return np.maximum(above, 0, out=above)
 
 
 def full_light(image, sky, variance, scales):

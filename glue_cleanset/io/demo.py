@@ -1,6 +1,7 @@
 """The bundled set: nine simulated frames of a star field with real cosmic rays, made where you want them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from astropy.wcs import WCS
 
 from glue_cleanset.core.simulate import simulate_set
 from glue_cleanset.io.read import find_fits_files
-from glue_cleanset.io.write import write_content
+from glue_cleanset.io.write import in_place, write_content
 
 __all__ = ["demo_set", "read_footprints", "write_demo_set"]
 
@@ -115,7 +116,5 @@ def write_demo_set(directory):
         header["HISTORY"] = "Simulated by glue_cleanset: stars, sky, noise, hot pixels, minor planet."
         header["HISTORY"] = "The cosmic rays are real footprints from LSST ITL CCDs (imSim, BSD-3)."
         data = np.clip(np.round(frame), 0, 65535).astype(np.uint16)
-        part = path.with_suffix(".part")
-        write_content(part, fits.PrimaryHDU(data, header))
-        part.rename(path)
+        in_place(path, partial(write_content, content=fits.PrimaryHDU(data, header)))
     return directory

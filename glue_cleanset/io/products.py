@@ -11,7 +11,7 @@ from astropy.table import Column, Table
 
 from ..core.ondemand import MappedFrames
 from .frames import FitsFrames, find_image
-from .write import write_content
+from .write import in_place, write_content
 
 __all__ = ["Products", "write_event_pixels"]
 
@@ -208,10 +208,4 @@ def write_event_pixels(folder, result):
     ]
     table = fits.BinTableHDU.from_columns(columns, name="PIXELS")
     table.header["CRDIGEST"] = (Products(folder).digest, "of the rejection map beside it")
-    path = Path(folder) / _PIXELS
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write_content(part, table)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    in_place(Path(folder) / _PIXELS, lambda part: write_content(part, table))

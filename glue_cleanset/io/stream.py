@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from astropy.io import fits
@@ -33,7 +32,16 @@ from ..core.threads import Work
 from .costs import describe_size, expected_costs
 from .frames import FitsMasks, SavedFrames, kept_open
 from .products import Products
-from .write import PERHAPS, check_output, frame_hdus, frame_headers, free_bits, set_contents, write_content
+from .write import (
+    PERHAPS,
+    check_output,
+    frame_hdus,
+    frame_headers,
+    free_bits,
+    in_place,
+    set_contents,
+    write_content,
+)
 
 __all__ = [
     "RUN_FOLDER",
@@ -525,7 +533,7 @@ class _Run(Work):
 
     @staticmethod
     def _save_text(path, text):
-        _in_place(path, lambda part: part.write_text(text, encoding="utf-8"))
+        in_place(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _flags_to_copy(image_set):
@@ -616,26 +624,14 @@ class _WriteFrame:
         _copied(self.folder, "frame", i).unlink(missing_ok=True)
 
 
-def _in_place(path, save):
-    """Write a file whole or not at all."""
-    # (workers may have begun with the same one)
-    part = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        save(part)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def _save(path, save):
-    """The same, for what numpy saves."""
+    """`in_place`, for what numpy saves."""
 
     def write(part):
         with open(part, "wb") as file:
             save(file)
 
-    _in_place(path, write)
+    in_place(path, write)
 
 
 def _save_array(file, values):
@@ -645,7 +641,7 @@ def _save_array(file, values):
 
 
 def _write(path, content):
-    _in_place(path, lambda part: write_content(part, content))
+    in_place(path, lambda part: write_content(part, content))
 
 
 def _load(path):

@@ -6,6 +6,7 @@ import tempfile
 import textwrap
 import warnings
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from astropy.io import fits
@@ -24,6 +25,7 @@ __all__ = [
     "frame_hdus",
     "frame_headers",
     "free_bits",
+    "in_place",
     "set_contents",
     "write_content",
     "write_result",
@@ -228,6 +230,18 @@ class _Stream:
         except OSError as error:
             self.error = error
             raise
+
+
+def in_place(path, save):
+    """Have save(part) write a file, which appears under its own name whole or not at all."""
+    # (workers of a cluster may have begun with the same one)
+    part = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        save(part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_content(path, content):

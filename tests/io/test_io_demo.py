@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from fits_files import mounted
 
 from glue_cleanset.io.demo import write_demo_set
 from glue_cleanset.io.read import read_image_set
@@ -48,3 +49,14 @@ def test_a_folder_with_other_frames_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     mine.unlink()
     assert len(list(write_demo_set(tmp_path).glob("*.fits"))) == 9
+
+
+def test_a_demo_that_does_not_fit_on_the_disk_leaves_whole_files(written, tmp_path):
+    sizes = {path.name: path.stat().st_size for path in written.iterdir()}
+    most = sum(sizes.values())
+    with mounted(tmp_path / "disk", f"size={most // 2}") as disk:
+        with pytest.raises(OSError, match="No space left"):
+            write_demo_set(disk)
+        found = {path.name: path.stat().st_size for path in disk.iterdir()}
+    assert 0 < len(found) < len(sizes)
+    assert found.items() <= sizes.items()

@@ -6,12 +6,12 @@ import numpy as np
 from scipy import ndimage
 
 from . import kernels
-from .normalize import median, stack_median, typical_value
+from .normalize import median, sample_size, stack_median, typical_value
 from .threads import at_once, in_threads, pieces
 
 __all__ = ["NoiseModel", "fit_noise", "full_light", "structure_above_noise"]
 
-_SAMPLES = 600_000
+_SHARE = 1 / 3  # of the pixels of the patches that the noise is fitted to
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
@@ -252,7 +252,7 @@ def full_light(image, sky, variance, scales):
 
 def _thin(reference, structure, n):
     """Some columns of n frames: half of them with structure, where there are that many, and half without."""
-    wanted = _SAMPLES // (2 * n)
+    wanted = int(_SHARE * sample_size(n) / (2 * n))
     keep = []
     for columns in (np.flatnonzero(structure > 0), np.flatnonzero(structure == 0)):
         columns = columns[np.isfinite(reference[columns])]

@@ -8,10 +8,10 @@ from scipy import ndimage
 from . import kernels
 from .threads import at_once, in_threads, pieces
 
-__all__ = ["Normalization", "median", "normalize", "stack_median", "typical_value"]
+__all__ = ["Normalization", "median", "normalize", "sample_size", "stack_median", "typical_value"]
 
 _PATCH = 24  # pixels; holds a star's light together while its seeing changes
-_SAMPLES = 1_800_000  # pixels of all frames that the patches hold together
+_SAMPLES = 1_800_000  # pixels of all frames that the patches of many frames hold together
 _FEW = 128  # pixels along an axis that tell the level of a frame
 _THIN = 512  # pixels along an axis, and frames, that tell where the stars are
 _SOME = 9
@@ -136,6 +136,11 @@ def normalize(image_set, how="auto", exptime=None):
     return normalization, patches - _plane(planes, centres)[:, :, None, None]
 
 
+def sample_size(n):
+    """Pixels of n frames that the patches hold together: few frames need more of them to tell the read noise."""
+    return _SAMPLES * min(2, max(1, 20 / n))
+
+
 def stack_median(z):
     """Median over the first axis, of the shape of the others; NaN where no value is finite."""
     n = len(z)
@@ -202,7 +207,7 @@ def _read_patches(image_set, reference, step):
     in units of the image, 0 in its middle, (M, 2)."""
     n, *shape = image_set.shape
     size = np.full(2, np.clip(min(shape) // 8, 1, _PATCH))
-    half = int(np.clip(_SAMPLES / (n * size.prod()), 40, 600)) // 2
+    half = int(np.clip(sample_size(n) / (n * size.prod()), 40, 600)) // 2
     image = np.where(np.isfinite(reference), reference, typical_value(reference))
     # a patch collects light; where its sum peaks it holds a structure whole
     reach = np.maximum(1, size // step)

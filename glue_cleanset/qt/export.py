@@ -2,14 +2,13 @@
 
 import threading
 
-from glue_qt.utils.threading import Worker
 from qtpy import QtCore, QtWidgets
 
 from glue_cleanset.core.threads import CleanCancelled
 from glue_cleanset.viewer.export import prepare_writing
 
 from .files import pick_folder
-from .worker import wait_for
+from .worker import PatientWorker, wait_for
 
 __all__ = ["WriteDialog", "write_result_of"]
 
@@ -100,7 +99,7 @@ class WriteDialog(QtWidgets.QDialog):
         super().done(code)
 
 
-class _WriteWorker(Worker):
+class _WriteWorker(PatientWorker):
     progress = QtCore.Signal(int, int)
 
     def __init__(self, write):

@@ -10,7 +10,6 @@ from glue.core.message import (
     NumericalDataChangedMessage,
     SubsetUpdateMessage,
 )
-from glue_qt.utils.threading import Worker
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,7 +20,7 @@ from glue_cleanset.core.threads import CleanCancelled
 from glue_cleanset.viewer.colors import frame_colormap
 from glue_cleanset.viewer.regions import central_part, viewed_part
 
-from .worker import COMPILING, compile_apart
+from .worker import COMPILING, PatientWorker, compile_apart
 
 __all__ = ["PreviewPanel", "PreviewWorker", "ThresholdSlider"]
 
@@ -32,7 +31,7 @@ FADED = 0.3
 UNTOLD = "Moving objects and trails are told apart in the run only."
 
 
-class PreviewWorker(Worker):
+class PreviewWorker(PatientWorker):
     """Judge a part of a set anew; touches arrays only, never a glue object.
 
     Emits `note` (str) where it takes long, then ``result((image_set, model, flags))`` or ``error(exc_info)``; after

@@ -1,5 +1,6 @@
 """The cleaning in a thread of its own, with progress and cancel."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from glue_cleanset.core.threads import CleanCancelled, return_memory
 
 from .output import MEMORY
 
-__all__ = ["COMPILING", "CleanWorker", "compile_apart", "wait_for"]
+__all__ = ["COMPILING", "CleanWorker", "PatientWorker", "compile_apart", "wait_for"]
 
 COMPILING = "Compiling, this first time only: some ten seconds…"
 _COMPILE = "from glue_cleanset.core.clean import compile_loops; compile_loops()"
@@ -23,7 +24,55 @@ COMPARED = 300  # of 1000: where the bar stands when the positions of the frames
 _FEWEST, _MOST = 5, 60
 
 
-class CleanWorker(Worker):
+class _Garbage:
+    """While workers run, Python looks for garbage in the thread of the window only: PySide destroys a widget in the
+    thread that finds it, and in any other one that is a crash."""
+
+    def __init__(self):
+        self._lock, self._workers, self._timer = threading.Lock(), 0, None
+
+    def begin(self):
+        """A worker is about to start; called by the window."""
+        with self._lock:
+            self._workers += 1
+        gc.disable()
+        if self._timer is None:
+            self._timer = QtCore.QTimer()
+            self._timer.timeout.connect(self._collect)
+        self._timer.start(500)
+
+    def end(self):
+        """A worker is done; called by it."""
+        with self._lock:
+            self._workers -= 1
+
+    def _collect(self):
+        gc.collect(1)
+        if self._workers == 0:
+            self._timer.stop()
+            gc.enable()
+
+
+_garbage = _Garbage()
+
+
+class PatientWorker(Worker):
+    """Calls a function in a thread of its own, as glue's worker does, and destroys nothing of the window there."""
+
+    def start(self):
+        """Begin."""
+        _garbage.begin()
+        super().start()
+
+    def run(self):
+        """What the thread does."""
+        try:
+            super().run()
+        finally:
+            _garbage.end()
+
+
+class CleanWorker(PatientWorker):
     """Clean a `CleanJob`, into files where an `Output` is given; touches its arrays only, never a glue object.
 
     Emits `progress` (0 ... 1000, what is done) as work goes on, then ``result((CleanResult, warning))`` with the
@@ -158,7 +207,7 @@ def compile_apart(cancelled):
                 process.kill()
 
 
-class _Comparing(Worker):
+class _Comparing(PatientWorker):
     """Calls function(report) in a thread of its own."""
 
     progress = QtCore.Signal(int)

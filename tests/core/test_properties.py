@@ -110,11 +110,14 @@ def test_promises_of_any_result(image_set, options):
     assert (result.peak_significance[~rejected.any(axis=0)] == 0).all()
     assert not np.isnan(result.peak_significance).any()
     labels = result.event_labels()
-    np.testing.assert_array_equal(labels > 0, rejected)
+    # (a star that varies, or something that moves, may be found in any frames, and is kept)
+    kept = np.isin(labels, result.events["event"][result.events["kept"]])
+    np.testing.assert_array_equal(labels > 0, rejected | kept)
+    assert not (rejected & kept).any()
     assert labels.max() == len(result.events)
     np.testing.assert_array_equal(result.events["pixels"], np.bincount(labels.ravel())[1:])
     np.testing.assert_array_equal(result.summary["pixels"], rejected.sum(axis=(1, 2)))
-    assert result.summary["events"].sum() == len(result.events)
+    assert result.summary["events"].sum() == np.count_nonzero(~result.events["kept"])
     np.testing.assert_array_equal(np.isnan(result.reference), ~good.any(axis=0))
     assert (result.scales > 0).all()
     assert np.isfinite(result.scales).all()
@@ -238,7 +241,9 @@ def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normal
         assert different.sum() <= 1
         assert moved.max() < 1e-6
         np.testing.assert_array_equal(other.scales, result.scales)
-    np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=0.05)
+    # (two frames tell less of the noise: of 240 sets one differed by 6.6 %)
+    rtol = 0.05 if n > 2 else 0.1
+    np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=rtol)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -621,7 +621,7 @@ def do_overrule(session, attached, about="", **said):
     ValueError
         Where it changes nothing.
     """
-    # (all frames are compared again, and those in files are read for it)
+    # (the frames are compared again; those in files are read for it, the first time all of them)
     patiently = wait_for if attached.on_demand else _at_once
     change = patiently(lambda report: plan_overrule(attached, report=report, **said))
     pixels = change.describe()

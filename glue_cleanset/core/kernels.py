@@ -51,6 +51,13 @@ def prefetch(values, x, width):
 
 
 @jit
+def put(target, source, count):
+    """target[:count] = source[:count], which numba does a value at a time."""
+    for k in range(count):
+        target[k] = source[k]
+
+
+@jit
 def exchange(values, lows, highs, width):
     """Bring values[:, x] into the order that the network of exchanges gives, for each x < width."""
     for k in range(len(lows)):
@@ -80,6 +87,8 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
     spare = np.empty(n, frames.dtype)
     middle, even = n // 2, n % 2 == 0
     rscale = 1 / scale
+    # (whole numbers, and numbers of another precision, would be converted each time)
+    along, beyond = np.arange(piece).astype(frames.dtype), dtype(LARGEST)
     for row in range(row0, row1):
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
@@ -89,8 +98,8 @@ def stack_scatter(frames, row0, row1, top, model, lows, highs, drop, median, sca
                 o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                 prefetch(frames[i, row], x0 + 2 * piece, width)
                 for x in range(width):
-                    v = (source[x] - (o + g * dtype(x))) * r
-                    fine = np.abs(v) < LARGEST
+                    v = (source[x] - (o + g * along[x])) * r
+                    fine = np.abs(v) < beyond
                     bad[x] |= not fine
                     zi[x] = v
                     oi[x] = v if fine else dtype(np.inf)
@@ -191,7 +200,7 @@ def _with_rim(image, row, lines):
     for k in range(len(lines)):
         line, source = lines[k], image[min(max(row + k - rim, 0), ny - 1)]
         line[:rim] = source[0]
-        line[rim : rim + nx] = source
+        put(line[rim:], source, nx)
         line[rim + nx :] = source[nx - 1]
 
 
@@ -200,7 +209,7 @@ def median_around(image, row0, row1, columns, window):
     """Median of the 5 x 5 pixels around each pixel of the rows row0 ... row1, edges repeated; `columns`, `window` are
     the networks that `window_networks` gives."""
     nx = image.shape[1]
-    piece = 512
+    piece = 256
     result = np.empty((row1 - row0, nx), image.dtype)
     lines = np.empty((5, nx + 4), image.dtype)
     values = np.empty((25, piece), image.dtype)
@@ -211,9 +220,9 @@ def median_around(image, row0, row1, columns, window):
         for x0 in range(0, nx, piece):
             width = min(piece, nx - x0)
             for k in range(25):
-                values[k, :width] = lines[k // 5, x0 + k % 5 : x0 + k % 5 + width]
+                put(values[k], lines[k // 5, x0 + k % 5 :], width)
             exchange(values, *window, width)
-            result[row - row0, x0 : x0 + width] = values[12, :width]
+            put(result[row - row0, x0:], values[12], width)
     return result
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .imageset import LARGEST
-from .kernels import exchange, inline, jit, median_of, on_reference, prefetch, variance_of
+from .kernels import exchange, inline, jit, median_of, on_reference, prefetch, put, variance_of
 
 # what the second and the third strongest neighbour count for in the joint test: a track has two at least
 _SECOND, _THIRD = 0.35, 0.15
@@ -40,7 +40,8 @@ def _significance(
     n = len(frames)
     scale, origin, gy, gx, va, vb, vc, vmin = model
     dtype = frames.dtype.type
-    tiny = dtype(1e-30)
+    # (whole numbers, and numbers of another precision, would be converted each time)
+    tiny, largest, along = dtype(1e-30), dtype(LARGEST), work[2, 4]
     piece = work.shape[2]
     some = np.zeros(piece, np.uint8)
     eights = some.view(np.uint64)
@@ -63,7 +64,7 @@ def _significance(
             o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(begin), gx[i]
             prefetch(frames[i, min(row + 1, frames.shape[1] - 1)], begin, width)
             for x in range(width):
-                d = (source[x] - (o + g * dtype(x))) * s - m[x]
+                d = (source[x] - (o + g * along[x])) * s - m[x]
                 v = variance_of(a, b, c, floor, m[x], factor[x], light[x])
                 survives = d * d <= keep * v
                 w = dtype(1) / v
@@ -72,7 +73,7 @@ def _significance(
                 vi[x] = v if survives else -v
                 weight[x] += w if survives else dtype(0)
                 mean[x] += w * d if survives else dtype(0)
-                out[x] += this if (d * d > keep * v) & (np.abs(d) < LARGEST) else dtype(0)
+                out[x] += this if (d * d > keep * v) & (np.abs(d) < largest) else dtype(0)
         for x in range(width):
             weight[x] = dtype(1) / (weight[x] if weight[x] > tiny else tiny)
             mean[x] *= weight[x]
@@ -85,7 +86,7 @@ def _significance(
                 v = own - weight[x] if vi[x] > 0 else own + weight[x]
                 value = (ri[x] - mean[x]) / np.sqrt(v)
                 # nothing but rounding is left where a frame stands alone, and nothing at all where none survives
-                fine = (v > dtype(1e-4) * own) & (np.abs(ri[x]) < LARGEST)
+                fine = (v > dtype(1e-4) * own) & (np.abs(ri[x]) < largest)
                 value = value if fine else dtype(0)
                 sig[x] = value
                 lowest[x] = value if value < lowest[x] else lowest[x]
@@ -187,15 +188,23 @@ def _judge_row(ring, y, seeds, width, high, low, joint, cap, found, outliers):
 
 
 @jit
-def _judge_again(ring, y, changes, begin, end, high, low, joint, cap, flags):
-    """Flag the pixels of row y, columns begin ... end of `flags` (N, width), anew where a neighbour has changed."""
+def _judge_again(ring, y, changes, begin, end, high, low, joint, cap, again, flags):
+    """Flag the pixels of row y, columns begin ... end of `flags` (N, width), anew where a neighbour has changed;
+    `again`: (width,) false, room for which these are."""
     for r in range(y - 1, y + 2):
         change = changes[r % 5]
         for k in range(1, change[0] + 1):
-            for i in range(len(flags)):
-                for x in range(max(change[k] - 1, begin), min(change[k] + 2, end)):
-                    s = ring[y % 5, i, x + 1]
-                    flags[i, x] = (s > low[0] or s < -low[1]) and _outlier(ring, y, i, x + 1, high, low, joint, cap)
+            again[max(change[k] - 1, begin) : min(change[k] + 2, end)] = True
+    for r in range(y - 1, y + 2):
+        change = changes[r % 5]
+        for k in range(1, change[0] + 1):
+            for x in range(max(change[k] - 1, begin), min(change[k] + 2, end)):
+                if again[x]:
+                    again[x] = False
+                    for i in range(len(flags)):
+                        s = ring[y % 5, i, x + 1]
+                        out = (s > low[0]) | (s < -low[1])
+                        flags[i, x] = out and _outlier(ring, y, i, x + 1, high, low, joint, cap)
 
 
 @jit
@@ -232,9 +241,11 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
     changes = np.zeros((5, wide + 1), np.int32)
     seeds = np.zeros((5, 2, n * wide + 1), np.int32)
     outliers = np.zeros((2, n * wide + 1), np.int32)
-    work = np.empty((3, max(n, 4), 256), frames.dtype)
+    work = np.empty((3, max(n, 5), 128), frames.dtype)
+    work[2, 4] = np.arange(work.shape[2])
     found = np.zeros((n, wide), np.bool_)
     told = np.zeros(wide, frames.dtype)
+    renew = np.zeros(wide, np.bool_)
     again = np.empty((n, wide), frames.dtype)
     for x0 in range(0, nx, tile):
         x1 = min(x0 + tile, nx)
@@ -268,7 +279,7 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
             # only now may the second change the row before that
             change = changes[(row - 2) % 5]
             for k in range(1, change[0] + 1):
-                ring[(row - 2) % 5, :, change[k] + 1] = again[:, change[k]]
+                put(ring[(row - 2) % 5, :, change[k] + 1], again[:, change[k]], n)
             change = changes[y % 5]
             change[0] = 0
             if judged:
@@ -287,13 +298,14 @@ def judge(frames, row0, row1, top, model, keep, median, inflation, structure, hi
                 for k in range(1, number + 1):
                     found[outliers[0, k], outliers[1, k]] = False
                     told[outliers[1, k]] = 0
-                told[change[1 : change[0] + 1]] = 0
+                for k in range(1, change[0] + 1):
+                    told[change[k]] = 0
             if row0 <= y < row1:
-                reference[y - row0, x0:x1] = means[y % 5, x0 - a : x1 - a]
+                put(reference[y - row0, x0:], means[y % 5, x0 - a :], x1 - x0)
             # next to what has changed the first judgement does not stand
             y = row - 3
             if y >= row0:
-                _judge_again(ring, y, changes, x0 - a, x1 - a, high, low, joint, cap, flags[:, y - row0, a:b])
+                _judge_again(ring, y, changes, x0 - a, x1 - a, high, low, joint, cap, renew, flags[:, y - row0, a:b])
 
 
 @jit

@@ -23,6 +23,7 @@ def block_sums(frames, row0, row1, top, model, median, inflation, structure, siz
     most = dtype(_PIXEL_CLIP)
     piece = max(256 // size, 1) * size
     total = np.empty((n, piece), frames.dtype)
+    along = np.arange(piece).astype(frames.dtype)  # (whole numbers would be converted each time)
     for begin in range(row0, row1, size):
         place = (begin - row0) // size
         for x0 in range(0, nx, piece):
@@ -38,7 +39,7 @@ def block_sums(frames, row0, row1, top, model, median, inflation, structure, siz
                     o, g = origin[i] + gy[i] * dtype(top + row) + gx[i] * dtype(x0), gx[i]
                     prefetch(frames[i, min(row + step, row1 - 1)], x0, width)
                     for x in range(width):
-                        d = (source[x] - (o + g * dtype(x))) * s - m[x]
+                        d = (source[x] - (o + g * along[x])) * s - m[x]
                         d = d / np.sqrt(variance_of(a, b, c, floor, m[x], factor[x], light[x]))
                         d = d if d < most else most if d >= most else dtype(0)  # what is not a number counts nothing
                         sums[x] += d if d > -most else -most

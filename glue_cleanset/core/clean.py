@@ -23,7 +23,7 @@ from .pattern import Pattern, hot_pixel_map
 from .repair import copied_dtype, copy_frames, light_of_kept, repaired_values
 from .settings import CleanSettings
 from .simulate import simulate_set
-from .threads import CleanCancelled, return_memory
+from .threads import CleanCancelled, at_once, in_threads, pieces, return_memory
 
 __all__ = [
     "BAD_MISMATCH",
@@ -261,7 +261,12 @@ class Judged:
     def flags(self):
         """What is rejected: (N, ny, nx), bool."""
         flags = np.zeros(self.result.shape, bool)
-        flags.reshape(-1)[self.rejected] = True
+
+        def mark(first, last):
+            flags.reshape(-1)[self.rejected[first:last]] = True
+
+        # (memory that is new takes its time)
+        in_threads(mark, pieces(self.rejected.size))
         return flags
 
 
@@ -294,12 +299,19 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
     del detector  # its images are large
     add_facts(events, told.kinds, told.confidence, told.track, settings.keep)
     report(0.95)
-    index, values = np.zeros(0, np.int64), np.zeros(0)
-    if settings.repair != "none":
-        index, light = outliers.rejected, light_of_kept(told.light, outliers)
+
+    def repair():
+        if settings.repair == "none":
+            return np.zeros(0, np.int64), np.zeros(0)
+        light = light_of_kept(told.light, outliers)
         values = repaired_values(image_set, outliers, ~outliers.kept, normalization, settings, light)
-    summary = summarize(
-        outliers, image_set.shape, events, told.kinds, image_set.names, normalization, noise.mismatch, told.remarks
+        return outliers.rejected, values
+
+    about_frames = image_set.names, normalization, noise.mismatch, told.remarks
+    (index, values), summary, kind_map = at_once(
+        repair,
+        lambda: summarize(outliers, image_set.shape, events, told.kinds, *about_frames),
+        lambda: map_kinds(outliers, events, numbers, told.kinds),
     )
     result = CleanResult(
         cleaned=None,
@@ -317,7 +329,7 @@ def judge_image_set(image_set, settings=CleanSettings(), *, protect=None, reject
         event_numbers=numbers,
         model=model,
         mask=image_set.mask,
-        kind_map=map_kinds(outliers, events, numbers, told.kinds),
+        kind_map=kind_map,
         tracks=told.tracks,
         track_positions=told.track_positions,
         light=told.light,

@@ -12,7 +12,7 @@ from . import kernels, kernels_clip, kernels_flag
 from .noise import full_light, structure_above_noise, survival_factor
 from .normalize import typical_value
 from .ondemand import union
-from .threads import Work, in_threads
+from .threads import Work, at_once, in_threads
 
 __all__ = ["CAP", "JOINT", "Detector", "Outliers"]
 
@@ -160,7 +160,8 @@ class Detector:
             # (a fill value is no level)
             every = [slice(None, None, 1 + length // 256 * 2) for length in image_set.shape[1:]]
             values = np.abs(np.nan_to_num(image_set.read(*every)))
-            model = replace(model, largest=np.percentile(values, 99, axis=(1, 2)))
+            largest = in_threads(lambda frame: np.percentile(frame, 99), [(frame,) for frame in values])
+            model = replace(model, largest=np.array(largest))
         self.rows = _Rows(image_set, model, corner, work or Work())
         self.surroundings, self.model = _look_around(self.rows, model, self._progress)
         self.structure = self.surroundings[2]
@@ -313,29 +314,31 @@ class Detector:
     def _gather(self, found, reference=None):
         """The outliers of all pieces, in the order of their rows; `reference`: where they were put already."""
         n, ny, nx = self.rows.image_set.shape
-        complete = reference is None
-        reference = np.empty((ny, nx), self.rows.dtype) if complete else reference
+        found = [_Found._make(part) for part in found]
+        reference = np.empty((ny, nx), self.rows.dtype) if reference is None else reference
         images = {name: np.zeros((ny, nx), dtype) for name, dtype in zip(_MAPS, _MAP_TYPES, strict=True)}
-        columns = {name: [] for name in ("index", *_MEASURED)}
-        for part in map(_Found._make, found):
-            here = slice(part.first, part.first + len(part.reference))
-            reference[here] = part.reference
-            for name, image in images.items():
-                image[here] = getattr(part, name)
-            columns["index"].append(part.index)
-            for name, values in zip(_MEASURED, part.measured, strict=True):
-                columns[name].append(values)
-        # one by one, so that each can be given back
-        columns = {name: np.concatenate(parts or [np.zeros(0)]) for name, parts in columns.items()}
-        index = columns.pop("index").astype(np.int64, copy=False)
-        # from order by row to order by frame
-        order = np.argsort((index // (ny * nx)).astype(np.uint16), kind="stable")
-        columns = {name: columns.pop(name)[order] for name in _MEASURED}
-        result = reference.astype(np.float32, copy=False)
-        result[~np.isfinite(self.surroundings[0])] = np.nan
-        return Outliers(
-            (n, ny, nx), result, **images, index=index[order], **columns, kept=np.zeros(index.size, bool)
-        )  # fmt: skip
+
+        def gather_images():
+            for part in found:
+                here = slice(part.first, part.first + len(part.reference))
+                reference[here] = part.reference
+                for name, image in images.items():
+                    image[here] = getattr(part, name)
+            result = reference.astype(np.float32, copy=False)
+            result[~np.isfinite(self.surroundings[0])] = np.nan
+            return result
+
+        def gather_columns():
+            index = np.concatenate([np.zeros(0, np.int64), *(part.index for part in found)])
+            # from order by row to order by frame
+            order = np.argsort((index // (ny * nx)).astype(np.uint16), kind="stable")
+            columns = {}
+            for k, name in enumerate(_MEASURED):
+                columns[name] = np.concatenate([np.zeros(0), *(part.measured[k] for part in found)])[order]
+            return {"index": index[order], **columns}
+
+        result, columns = at_once(gather_images, gather_columns)
+        return Outliers((n, ny, nx), result, **images, **columns, kept=np.zeros(columns["index"].size, bool))
 
     def _weighted_mean(self, y, x, flags):
         """Noise-weighted mean of the frames that survive at some pixels; NaN where none does."""

@@ -474,13 +474,11 @@ def against_others(z, reference, scale, terms, theta, smallest, keep, first, las
 
 
 @numba.njit(**{**OPTIONS, "fastmath": {*OPTIONS["fastmath"], "reassoc"}})
-def variance_sums(residual, terms, theta, smallest, clip):
-    """Sums of the weighted straight line residual^2 = theta * terms over what lies within `clip` variances: (4, 5), the
-    normal matrix and the right side."""
-    n = terms.shape[1]
-    sums = np.zeros((4, 5))
+def variance_sums(residual, terms, theta, smallest, clip, first, last, sums):
+    """Sums of the weighted straight line residual^2 = theta * terms over what lies within `clip` variances in each of
+    the frames first ... last: `sums` (N, 4, 5), the normal matrix and the right side."""
     a, b, c, d = theta[0], theta[1], theta[2], theta[3]
-    for i in range(n):
+    for i in range(first, last):
         n00 = n01 = n02 = n03 = n11 = n12 = n13 = n22 = n23 = n33 = r0 = r1 = r2 = r3 = 0.0
         r, t, u, v, w = residual[i], terms[0, i], terms[1, i], terms[2, i], terms[3, i]
         for x in range(len(r)):
@@ -505,10 +503,10 @@ def variance_sums(residual, terms, theta, smallest, clip):
             r1 += w1 * y
             r2 += w2 * y
             r3 += w3 * y
-        sums += np.array(
-            [[n00, n01, n02, n03, r0], [n01, n11, n12, n13, r1], [n02, n12, n22, n23, r2], [n03, n13, n23, n33, r3]]
-        )
-    return sums
+        sums[i, 0] = n00, n01, n02, n03, r0
+        sums[i, 1] = n01, n11, n12, n13, r1
+        sums[i, 2] = n02, n12, n22, n23, r2
+        sums[i, 3] = n03, n13, n23, n33, r3
 
 
 @lru_cache(maxsize=64)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
-
 from . import kernels
 from .normalize import median, sample_size, stack_median, typical_value
 from .threads import at_once, in_threads, pieces
@@ -106,11 +104,8 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     start = max(start, rounding**2)
     # of two frames the darker one holds no hits
     shape = np.fmin(*z) if n == 2 else reference
-    highest, lowest = at_once(
-        lambda: ndimage.maximum_filter(shape, (0, 3, 3), mode="nearest"),
-        lambda: ndimage.minimum_filter(shape, (0, 3, 3), mode="nearest"),
-    )
-    structure = structure_above_noise(highest - lowest, start, n)
+    spread = np.array([kernels.range_around(patch, 0, len(patch)) for patch in shape])
+    structure = structure_above_noise(spread, start, n)
     # full pixels have no noise
     sky = np.nan_to_num(typical_value(reference))
     reference[reference - reference.dtype.type(sky) >= full_light(reference, sky, start, scales)] = np.nan
@@ -140,8 +135,10 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         theta, error = _fit_variance(residual, differences, slope, theta)
     # the cleaning expects of any star that it varies; the camera is told by those that do not
     of_camera = theta[1]
+    light = slice(np.count_nonzero(structure))  # they come first
     if gain is None:
-        varies = _varies(residual, theta, differences, 0.02 * start, patch, structure > 0)
+        varies = np.zeros(structure.shape, bool)
+        varies[light] = _varies(residual[:, light], theta, differences[:, :, light], 0.02 * start, patch[light])
         if varies.any():
             steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
             of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
@@ -159,7 +156,6 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
     model = _model(n, theta, of_camera, told, gain, readnoise, usual)
     least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
-    light = slice(np.count_nonzero(structure))  # they come first
     z, level, structure = z[:, light] - reference[light], level[:, light], terms[3][:, light]
 
     def mismatch(i):
@@ -260,17 +256,18 @@ def _thin(reference, structure, n):
     return np.concatenate(keep)
 
 
-def _varies(residual, theta, terms, smallest, patch, light):
-    """Which columns with light are of patches that scatter more than those usually do: a star varies there. Hits are
-    left out."""
+def _varies(residual, theta, terms, smallest, patch):
+    """Which columns, all of them with light, are of patches that scatter more than those usually do: a star varies
+    there. Hits are left out."""
     chi = residual * residual / np.maximum(np.einsum("k,kim->im", theta, terms), smallest * terms[0])
-    good = light & (chi <= _CLIP**2)
+    good = chi <= _CLIP**2
     columns = np.broadcast_to(patch, chi.shape)[good]
-    count = np.maximum(np.bincount(columns, minlength=patch.max() + 1), 1)
-    scatter = np.bincount(columns, chi[good], minlength=patch.max() + 1) / count
+    patches = patch.max(initial=-1) + 1
+    count = np.maximum(np.bincount(columns, minlength=patches), 1)
+    scatter = np.bincount(columns, chi[good], minlength=patches) / count
     known = count > _FEW
     typical = np.median(scatter[known]) if known.any() else np.inf
-    return light & (known & (scatter > typical * (1 + np.maximum(_VARIES * np.sqrt(2 / count), 0.1))))[patch]
+    return (known & (scatter > typical * (1 + np.maximum(_VARIES * np.sqrt(2 / count), 0.1))))[patch]
 
 
 def _against_others(z, reference, terms, scales, theta, smallest):
@@ -305,9 +302,15 @@ def _fit_variance(residual, terms, slope, theta):
     if some.size <= len(fit):
         return theta, error
     smallest = max(0.02 * median(some**2), 1e-9 * theta[0], 1e-40)
+    sums = np.empty((len(residual), 4, 5))
     for _ in range(4):
-        sums = kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2)
-        normal, right = sums[:, :4], sums[:, 4]
+
+        def add_up(a, b):
+            kernels.variance_sums(residual, terms, theta, smallest, _CLIP**2, a, b, sums)
+
+        in_threads(add_up, pieces(len(sums), 2))
+        normal, right = np.split(sums.sum(axis=0), [4], axis=1)
+        right = right[:, 0]
         fit = [k for k in fit if normal[k, k] > 0]
         held = [k for k in range(4) if k not in fit]
         size = np.sqrt(np.diag(normal))[fit]

@@ -96,8 +96,9 @@ def normalize(image_set, how="auto", exptime=None):
     if not np.isfinite(reference).any():
         raise ValueError("no pixel is good in any frame that was looked at; look at the mask")
     patches, centres = _read_patches(image_set, reference, step)
-    good = np.isfinite(patches)
-    alone = tuple(np.flatnonzero(~(good & (good.sum(axis=0) > 1)).any(axis=(1, 2, 3))).tolist())
+    good, alone = np.isfinite(patches), ()
+    if not good.all():
+        alone = tuple(np.flatnonzero(~(good & (good.sum(axis=0) > 1)).any(axis=(1, 2, 3))).tolist())
     if how == "none":
         scales, offsets, planes = np.ones(n), np.zeros(n), np.zeros((n, 2))
     else:
@@ -133,7 +134,9 @@ def normalize(image_set, how="auto", exptime=None):
         # a small image is a sample of itself
         patches = image_set.read()[:, None]
         centres = np.zeros((1, 2))
-    return normalization, patches - _plane(planes, centres)[:, :, None, None]
+    if planes.any():
+        patches = patches - _plane(planes, centres)[:, :, None, None].astype(patches.dtype)
+    return normalization, patches
 
 
 def sample_size(n):

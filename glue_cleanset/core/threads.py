@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["CleanCancelled", "Work", "at_once", "cores", "in_threads", "pieces", "return_memory"]
 
-_CACHE = 8 * 2**20  # bytes
+_CACHE = 12 * 2**20  # bytes
 
 
 class CleanCancelled(Exception):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from . import kernels
 from .normalize import median, sample_size, stack_median, typical_value
 from .threads import at_once, in_threads, pieces

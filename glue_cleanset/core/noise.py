@@ -18,6 +18,7 @@ _CLIPPED_VARIANCE = 0.99893
 _FEW, _VARIES = 100, 5
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
+_BRIGHTEST = 95  # percentile of the sample, half of which is light
 _PEDESTAL = 0.1  # a given noise model that exceeds the scatter by this share at the sky tells of a pedestal
 
 
@@ -125,9 +126,13 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     terms[0], terms[1] = 1, level
     np.multiply(s * s, (smooth - sky) ** 2, out=terms[2])
     np.multiply(s * s, structure, out=terms[3])
-    # from above: all noise of the sky is that of its photons
+    # about where the noise of the sky and that of the brightest pixels lie, wherever zero is
     usual = np.mean(scales * sky + offsets)
-    theta = np.array([0.0, start / usual, 0.0, 0.0]) if usual > 0 else np.array([start, 0.0, 0.0, 0.0])
+    bright = reference >= np.percentile(reference, _BRIGHTEST)
+    rise = _clipped_variance(z[:, bright] - reference[bright]) * n / (n - 1) - start
+    light = np.mean(smooth[bright]) - sky
+    steep = max(rise / light, 0.0) if light > 5 * np.sqrt(start) else 0.0
+    theta = np.array([start - steep * usual, steep, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
     # a part of the sample tells where to begin
     part = [np.ascontiguousarray(values[..., ::5]) for values in (z, reference, terms)]
@@ -173,7 +178,7 @@ def _of_one(residual, terms, which, theta, smallest):
     r, constant, line = (values.take(which, axis=1) for values in (residual, *terms[:2]))
     expected = np.maximum(theta[0] * constant + theta[1] * line, smallest * constant)
     r /= np.sqrt(np.maximum(expected, 1e-40, out=expected), out=expected)
-    return r if np.isfinite(r).sum() > 500 else np.empty(0)
+    return r if np.isfinite(r).sum() > _FEW else np.empty(0)
 
 
 def _model(n, theta, of_camera, told, gain, readnoise, sky):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from core_oracles import DTYPES, add_hits, assert_same_bits, noise_frames
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from glue_cleanset.core.clean import clean_image_set
@@ -225,6 +225,11 @@ def test_scaling_all_frames_scales_the_result(detection, n, seed, factor, normal
     constant=st.sampled_from([-150.0, 64.0, 1000.0]),
     normalize=st.sampled_from(["none", "both", "offset"]),
 )
+# of these few samples the fit of the noise ended elsewhere for another zero
+@example(n=2, seed=244, constant=-150.0, normalize="offset")
+@example(n=2, seed=210, constant=-150.0, normalize="none")
+@example(n=4, seed=77, constant=-150.0, normalize="none")
+@example(n=2, seed=782, constant=-150.0, normalize="none")
 @settings(max_examples=12)
 def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normalize):
     frames = stars_and_hits(n, seed)
@@ -241,9 +246,7 @@ def test_adding_a_constant_moves_the_result(detection, n, seed, constant, normal
         assert different.sum() <= 1
         assert moved.max() < 1e-6
         np.testing.assert_array_equal(other.scales, result.scales)
-    # (two frames tell less of the noise: of 240 sets one differed by 6.6 %)
-    rtol = 0.05 if n > 2 else 0.1
-    np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=rtol)
+    np.testing.assert_allclose(other.noise.sigma(200 + constant), result.noise.sigma(200.0), rtol=0.05)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -14,7 +14,7 @@ _SHARE = 1 / 3  # of the pixels of the patches that the noise is fitted to
 _CLIP = 4.0
 # a Gaussian cut at +-4 sigma keeps this share of its variance
 _CLIPPED_VARIANCE = 0.99893
-# a patch with light tells whether it varies with so many samples; so many sigma more than usual, a tenth at least
+# a scatter is known from so many samples; a patch with light varies by so many sigma more than usual, a tenth at least
 _FEW, _VARIES = 100, 5
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
@@ -130,8 +130,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     usual = np.mean(scales * sky + offsets)
     bright = reference >= np.percentile(reference, _BRIGHTEST)
     rise = _clipped_variance(z[:, bright] - reference[bright]) * n / (n - 1) - start
-    light = np.mean(smooth[bright]) - sky
-    steep = max(rise / light, 0.0) if light > 5 * np.sqrt(start) else 0.0
+    height = np.mean(smooth[bright]) - sky
+    # (the brightest of noise are no light)
+    steep = max(rise / height, 0.0) if height > 5 * np.sqrt(start) else 0.0
     theta = np.array([start - steep * usual, steep, 0.0, 0.0])
     slope = None if gain is None else np.mean(1 / gain)
     # a part of the sample tells where to begin

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import special
 
 from . import kernels
 from .normalize import median, sample_size, stack_median, typical_value
@@ -16,6 +17,8 @@ _CLIP = 4.0
 _CLIPPED_VARIANCE = 0.99893
 # a scatter is known from so many samples; a patch with light varies by so many sigma more than usual, a tenth at least
 _FEW, _VARIES = 100, 5
+# frames whose variance differs by less than so many times the error of that have the same; what is left in the end
+_ALIKE, _SETTLED, _STEPS = 2, 0.03, 3
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
 _BRIGHTEST = 95  # percentile of the sample, half of which is light
@@ -29,12 +32,13 @@ class NoiseModel:
     Attributes
     ----------
     gain, readnoise : ndarray, (N,)
-        Gain [e-/ADU] and read noise [e- rms] of each frame; NaN where the set cannot tell.
+        Gain [e-/ADU] and read noise [e- rms] of each frame; NaN where the set cannot tell. Of a fit the usual ones,
+        alike for all frames.
     gain_source, readnoise_source : str
         ``'given'``, ``'fitted'``, or ``'unknown'`` where the set holds too little to fit one.
     floor, slope : ndarray, (N,)
         What the cleaning works with: variance [ADU^2] = floor + slope * level [ADU]. Of a fit the slope exceeds
-        1 / gain where stars vary.
+        1 / gain where stars vary, and a frame whose noise differs from the others' has both times a factor of its own.
     least : ndarray, (N,)
         Variance [ADU^2] of the darkest pixels: the variance is never below it.
     mismatch : ndarray, (N,)
@@ -75,8 +79,9 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     frame against the mean of the others that survive at that pixel, whose own noise is part of the model, so that
     no correction for the number of frames is needed. Residuals beyond 4 sigma (hits) are left out. Terms
     that grow with the light and with its range around the pixel take up what seeing and registration add on stars;
-    stars that vary, in whose patch the frames scatter more than in others, are left out. The noise of the sky, where
-    most pixels are, is then made exact.
+    stars that vary, in whose patch the frames scatter more than in others, are left out. A frame whose noise at the sky
+    differs from that of the others by more than chance (it was interpolated, or is of another camera) has the same
+    curve times a factor. The noise of the sky, where most pixels are, is then made exact.
 
     Parameters
     ----------
@@ -134,23 +139,39 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     # (the brightest of noise are no light)
     steep = max(rise / height, 0.0) if height > 5 * np.sqrt(start) else 0.0
     theta = np.array([start - steep * usual, steep, 0.0, 0.0])
-    slope = None if gain is None else np.mean(1 / gain)
+    # (at one level any slope would do)
+    one_level = max(height, np.ptp(scales * sky + offsets)) < np.sqrt(start)
+    slope = np.mean(1 / gain) if gain is not None else 0.0 if one_level else None
     # a part of the sample tells where to begin
-    part = [np.ascontiguousarray(values[..., ::5]) for values in (z, reference, terms)]
-    for these in (part, part, (z, reference, terms)):
-        residual, differences = _against_others(*these, scales, theta, 0.02 * start)
-        theta, error = _fit_variance(residual, differences, slope, theta)
-    # the cleaning expects of any star that it varies; the camera is told by those that do not
-    of_camera = theta[1]
+    whole = z, reference, terms
+    part = [np.ascontiguousarray(values[..., ::5]) for values in whole]
     light = slice(np.count_nonzero(structure))  # they come first
-    if gain is None:
-        varies = np.zeros(structure.shape, bool)
-        varies[light] = _varies(residual[:, light], theta, differences[:, :, light], 0.02 * start, patch[light])
-        if varies.any():
-            steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
-            of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
-    # (at a single level floor and slope may run away together)
-    told = gain is not None or (theta[1] > 5 * error and theta[0] + theta[1] * usual > 0.02 * start)
+    own = np.ones(n)
+    for left in range(_STEPS, -1, -1):
+        for these in (part, part, whole):
+            residual, differences = _against_others(*these, scales, theta, 0.02 * start)
+            theta, error = _fit_variance(residual, differences, slope, theta)
+        # (at a single level floor and slope may run away together)
+        at_sky = theta[0] + theta[1] * usual
+        told = gain is not None or (theta[1] > 5 * error and at_sky > 0.02 * start)
+        # the cleaning expects of any star that it varies; the camera is told by those that do not
+        of_camera = theta[1]
+        if gain is None:
+            varies = np.zeros(structure.shape, bool)
+            varies[light] = _varies(residual[:, light], theta, differences[:, :, light], 0.02 * start, patch[light])
+            if varies.any():
+                steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
+                of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
+        if gain is not None or not left:
+            break
+        steep = of_camera if told else 0.0
+        quiet = _of_one(residual, differences, plain, (at_sky - steep * usual, steep), 0.02 * start)
+        last, own = own, _own_noise(quiet, patch[plain], own)
+        if (np.abs(own - last) <= _SETTLED * last).all():
+            own = last
+            break
+        for values in (terms, part[2]):
+            values[:2] *= (own / last)[:, None]
     if not told:
         theta = np.array([start * np.mean(scales) ** 2, 0, 0, 0])
     # the level that most pixels have, and the darkest, are measured and not left to a line
@@ -161,8 +182,8 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
     )
     if at_sky > 0:
         theta[0] += (at_sky - 1) * (theta[0] + theta[1] * usual)
-    model = _model(n, theta, of_camera, told, gain, readnoise, usual)
-    least = np.minimum(in_dark, 0.9 * (model.floor + model.slope * usual))
+    model = _model(own, theta, of_camera, told, gain, readnoise, usual)
+    least = np.minimum(in_dark * own, 0.9 * (model.floor + model.slope * usual))
     z, level, structure = z[:, light] - reference[light], level[:, light], terms[3][:, light]
 
     def mismatch(i):
@@ -182,9 +203,35 @@ def _of_one(residual, terms, which, theta, smallest):
     return r if np.isfinite(r).sum() > _FEW else np.empty(0)
 
 
-def _model(n, theta, of_camera, told, gain, readnoise, sky):
-    """The noise model that the fitted floor and slope, the slope without variable stars, and what is given, tell of."""
-    floor, slope = np.full(n, theta[0]), np.full(n, theta[1])
+def _own_noise(residual, patch, own):
+    """The variance of each frame in units of the usual, (N,), given its residuals at the sky, (N, K), in units of what
+    was expected with the factors `own`, and the patch each is of. Frames that were interpolated have less noise, each
+    by a factor of its own."""
+    n = len(own)
+    good = np.abs(residual) <= _CLIP
+    if n < 3 or not (residual.size and good.any(axis=1).all()):
+        return own
+    # of most patches: in some there is a star that varies
+    count, scatter = np.zeros((2, n, patch.max() + 1))
+    for i, here in enumerate(good):
+        count[i] = np.bincount(patch[here], minlength=count.shape[1])
+        scatter[i] = np.bincount(patch[here], residual[i, here] ** 2, minlength=count.shape[1])
+    with np.errstate(invalid="ignore"):
+        scatter = np.nanmedian(np.where(count > 0, scatter / count, np.nan), axis=1)
+    # of each frame, and of the mean of the others
+    weight = 1 / own
+    shares = (weight / (weight.sum() - weight)[:, None]) ** 2
+    np.fill_diagonal(shares, 1)
+    found = np.linalg.solve(shares, scatter * (shares @ own))
+    found = np.clip(found / np.median(found), 0.01, 100)
+    error = np.mean(np.pi / count.sum(axis=1)) * ((n - 1) / (n - 2)) ** 2
+    return 1 + (found - 1) * max(0.0, 1 - _ALIKE**2 * error / np.mean((found - 1) ** 2))
+
+
+def _model(own, theta, of_camera, told, gain, readnoise, sky):
+    """The noise model that the fitted floor and slope, the slope without variable stars, the factor of each frame, and
+    what is given, tell of."""
+    n, floor, slope = len(own), theta[0] * own, theta[1] * own
     sources = {
         "gain_source": "given" if gain is not None else "fitted" if told else "unknown",
         "readnoise_source": "given" if readnoise is not None else "fitted" if told else "unknown",
@@ -215,9 +262,9 @@ def _model(n, theta, of_camera, told, gain, readnoise, sky):
             floor = given
     else:
         # (the noise of the sky is the same)
-        own_floor = floor + slope * sky - sky / gain
-        readnoise = np.sqrt(np.maximum(own_floor, 0)) * gain
-        if own_floor[0] <= 0:
+        dark = theta[0] + theta[1] * sky - sky / gain
+        readnoise = np.sqrt(np.maximum(dark, 0)) * gain
+        if dark[0] <= 0:
             readnoise[:] = np.nan
             sources["readnoise_source"] = "unknown"
             message = (
@@ -335,15 +382,17 @@ def _fit_variance(residual, terms, slope, theta):
 
 def _mismatch(residual, variance, structure, n):
     """The share of the structure that covers nearly all of a frame's residuals on it, as those of a Gaussian."""
-    # between two frames hits cannot be told from what differs, and are not let in
-    covered, sigmas = (90, 1.645) if n == 2 else (96, 2.054)
     # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
     r2 = residual**2 * n / (n - (1 if n == 2 else 0.65))
-    clear = (structure > 25 * variance) & np.isfinite(r2)
-    if clear.sum() < 30:
+    # (what differs by more than the whole range is a hit)
+    clear = (structure > 25 * variance) & (r2 <= structure)
+    count = np.count_nonzero(clear)
+    if count < 30:
         return 0.0
-    needed = (r2[clear] / sigmas**2 - variance[clear]) / structure[clear]
-    return np.sqrt(max(_percentile(needed, covered), 0))
+    # hits are not let in: of few pixels another two, and between two frames they cannot be told from what differs
+    beyond = 0.1 if n == 2 else 0.02 + 2 / count
+    needed = (r2[clear] / special.ndtri(beyond / 2) ** 2 - variance[clear]) / structure[clear]
+    return np.sqrt(max(_percentile(needed, 100 * (1 - beyond)), 0))
 
 
 def _clipped_variance(r):

@@ -83,6 +83,54 @@ def test_read_noise_of_each_frame():
     assert rejected.mean() < 1e-3
 
 
+@pytest.mark.parametrize("sigma", [[2, 2, 20, 2, 2], [5, 5, 10], [5, 5, 5, 10], [5, 5, 5, 5, 8, 8, 8, 8]])
+@pytest.mark.parametrize("seed", [5, 6])
+def test_each_frame_has_the_noise_that_it_shows(sigma, seed):
+    sigma = np.array(sigma, float)
+    frames = 300 + np.random.default_rng(seed).normal(0, 1, (len(sigma), 300, 300)) * sigma[:, None, None]
+    result = clean_image_set(frames)
+    np.testing.assert_allclose(result.noise.sigma(300.0), sigma, rtol=0.03)
+    assert result.rejected.mean(axis=(1, 2)).max() < 2e-4
+
+
+@pytest.mark.parametrize("n", [3, 5, 9, 20])
+def test_interpolated_frames_have_less_noise_each_its_own(n):
+    simulated = simulate_set(n, (512, 512), seed=8, star_density=5e-4, resample=True)
+    true = np.median(simulated.sigma, axis=(1, 2))
+    result = clean_image_set(simulated.frames)
+    level = result.scales * np.nanmedian(result.reference) + result.offsets
+    assert np.ptp(true / np.sqrt(level / 1.5 + 16)) > 0.2
+    np.testing.assert_allclose(result.noise.sigma(level), true, rtol=0.06)
+
+
+@pytest.mark.parametrize("variant", [{}, {"seeing": 0.05, "jitter": 0.1}, {"gradient": 0.1}, {"flat": True}])
+def test_frames_that_are_alike_have_one_curve(variant):
+    simulated = simulate_set(9, (400, 400), seed=8, star_density=5e-4, **variant)
+    noise = clean_image_set(simulated.frames).noise
+    assert np.ptp(noise.floor) == np.ptp(noise.slope) == 0
+
+
+@pytest.mark.parametrize("variant", [{}, {"seeing": 0.05, "jitter": 0.1}])
+def test_hits_are_no_mismatch(variant):
+    few, many = (
+        clean_image_set(simulate_set(9, (512, 512), seed=3, hit_fraction=share, **variant).frames).noise.mismatch
+        for share in (0.003, 0.03)
+    )
+    assert many.mean() < few.mean() + 0.04
+
+
+def test_a_hit_on_a_small_frame_is_no_mismatch():
+    # (a few dozen pixels with light)
+    y, x = np.mgrid[:10, :11]
+    star = 200 + 20000 * np.exp(-((y - 4.6) ** 2 + (x - 5.2) ** 2) / 6)
+    rng = np.random.default_rng(4)
+    frames = star + rng.normal(0, 1, (60, 10, 11)) * np.sqrt(star / 1.5 + 16)
+    i, y, x = np.arange(60), rng.integers(2, 8, 60), rng.integers(2, 8, 60)
+    hit = np.tile(i, 2), np.tile(y, 2), np.append(x, x + 1)
+    frames[hit] += 12 * np.sqrt(star / 1.5 + 16)[hit[1:]]
+    assert clean_image_set(frames).rejected[hit].mean() > 0.9
+
+
 def test_gain_alone_leaves_the_read_noise_to_the_set():
     simulated = simulate_set(7, (150, 150), seed=3, flat=True, gain=2.0, readnoise=40.0)
     noise = clean_image_set(simulated.frames, gain=2.0).noise

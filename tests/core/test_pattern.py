@@ -220,7 +220,7 @@ def test_chance_coincidences_of_many_frames_are_no_hot_pixels():
 
 
 def test_stars_that_vary_and_what_stays_on_the_sky_is_not_hot():
-    simulated = simulate_set(9, (384, 384), seed=2, variable=0.6, hot_fraction=0.001, star_density=2e-3)
+    simulated = simulate_set(9, (512, 512), seed=2, variable=0.6, hot_fraction=0.001, star_density=2e-3)
     frames = simulated.frames.copy()
     # sharp and variable, at one place on the sky: in two frames of three
     rng = np.random.default_rng(0)

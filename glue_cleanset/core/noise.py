@@ -384,8 +384,11 @@ def _mismatch(residual, variance, structure, n):
     """The share of the structure that covers nearly all of a frame's residuals on it, as those of a Gaussian."""
     # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
     r2 = residual**2 * n / (n - (1 if n == 2 else 0.65))
-    # (what differs by more than the whole range is a hit)
-    clear = (structure > 25 * variance) & (r2 <= structure)
+    clear = (structure > 25 * variance) & np.isfinite(r2)
+    # what differs by more than .6 of the range is a hit, where it is the exception
+    usual = clear & (r2 <= structure / 3)
+    if np.count_nonzero(usual) > 0.9 * np.count_nonzero(clear):
+        clear = usual
     count = np.count_nonzero(clear)
     if count < 30:
         return 0.0

@@ -385,17 +385,19 @@ def _mismatch(residual, variance, structure, n):
     # a frame is part of the median, and of two the median is the mean: the residuals are that much smaller
     r2 = residual**2 * n / (n - (1 if n == 2 else 0.65))
     clear = (structure > 25 * variance) & np.isfinite(r2)
-    # what differs by more than .6 of the range is a hit, where it is the exception
-    usual = clear & (r2 <= structure / 3)
-    if np.count_nonzero(usual) > 0.9 * np.count_nonzero(clear):
-        clear = usual
-    count = np.count_nonzero(clear)
-    if count < 30:
+    if np.count_nonzero(clear) < 30:
         return 0.0
-    # hits are not let in: of few pixels another two, and between two frames they cannot be told from what differs
-    beyond = 0.1 if n == 2 else 0.02 + 2 / count
-    needed = (r2[clear] / special.ndtri(beyond / 2) ** 2 - variance[clear]) / structure[clear]
-    return np.sqrt(max(_percentile(needed, 100 * (1 - beyond)), 0))
+    # hits are not let in: a tenth of all, as between two frames they cannot be told from what differs
+    covered = [(clear, 0.1)]
+    if n > 2:
+        # what differs by more than .6 of the range is one; of few other pixels another two
+        clear = clear & (r2 <= structure / 3)
+        covered.append((clear, 0.02 + 2 / max(np.count_nonzero(clear), 30)))
+    needed = [0.0]
+    for where, beyond in covered:
+        share = (r2[where] / special.ndtri(beyond / 2) ** 2 - variance[where]) / structure[where]
+        needed.append(_percentile(share, 100 * (1 - beyond)) if share.size else 0.0)
+    return np.sqrt(max(needed))
 
 
 def _clipped_variance(r):

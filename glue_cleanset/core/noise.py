@@ -17,7 +17,8 @@ _CLIP = 4.0
 _CLIPPED_VARIANCE = 0.99893
 # a scatter is known from so many samples; a patch with light varies by so many sigma more than usual, a tenth at least
 _FEW, _VARIES = 100, 5
-# frames whose variance differs by less than so many times the error of that have the same; what is left in the end
+# frames whose variance differs by less than so many times the error of that have the same; it is settled where it
+# changes by no more than this share, or after so many steps
 _ALIKE, _SETTLED, _STEPS = 2, 0.03, 3
 _MARGIN = 1.5  # on the variance of mismatch, whose residuals are patterns and not a Gaussian
 _FAR_ABOVE = 50  # sigma of the sky; coarsely quantised noise has a brightest value that many pixels share
@@ -151,21 +152,23 @@ def fit_noise(sample, scales, offsets, gain=None, readnoise=None):
         for these in (part, part, whole):
             residual, differences = _against_others(*these, scales, theta, 0.02 * start)
             theta, error = _fit_variance(residual, differences, slope, theta)
+        told, of_camera = gain is not None, theta[1]
+        if told:
+            break
         # (at a single level floor and slope may run away together)
-        at_sky = theta[0] + theta[1] * usual
-        told = gain is not None or (theta[1] > 5 * error and at_sky > 0.02 * start)
-        # the cleaning expects of any star that it varies; the camera is told by those that do not
-        of_camera = theta[1]
-        if gain is None:
+        of_sky = theta[0] + theta[1] * usual
+        told = theta[1] > 5 * error and of_sky > 0.02 * start
+        if slope is None:
+            # the cleaning expects of any star that it varies; the camera is told by those that do not
             varies = np.zeros(structure.shape, bool)
             varies[light] = _varies(residual[:, light], theta, differences[:, :, light], 0.02 * start, patch[light])
             if varies.any():
                 steady, its_error = _fit_variance(residual[:, ~varies], differences[:, :, ~varies], None, theta)
                 of_camera = steady[1] if steady[1] > 5 * its_error else of_camera
-        if gain is not None or not left:
+        if not left:
             break
         steep = of_camera if told else 0.0
-        quiet = _of_one(residual, differences, plain, (at_sky - steep * usual, steep), 0.02 * start)
+        quiet = _of_one(residual, differences, plain, (of_sky - steep * usual, steep), 0.02 * start)
         last, own = own, _own_noise(quiet, patch[plain], own)
         if (np.abs(own - last) <= _SETTLED * last).all():
             own = last
@@ -208,16 +211,14 @@ def _own_noise(residual, patch, own):
     was expected with the factors `own`, and the patch each is of. Frames that were interpolated have less noise, each
     by a factor of its own."""
     n = len(own)
-    good = np.abs(residual) <= _CLIP
-    if n < 3 or not (residual.size and good.any(axis=1).all()):
+    if n < 3 or not residual.size:
+        return own
+    count, scatter = _in_patches(residual**2, patch)
+    if not count.any(axis=1).all():
         return own
     # of most patches: in some there is a star that varies
-    count, scatter = np.zeros((2, n, patch.max() + 1))
-    for i, here in enumerate(good):
-        count[i] = np.bincount(patch[here], minlength=count.shape[1])
-        scatter[i] = np.bincount(patch[here], residual[i, here] ** 2, minlength=count.shape[1])
     with np.errstate(invalid="ignore"):
-        scatter = np.nanmedian(np.where(count > 0, scatter / count, np.nan), axis=1)
+        scatter = np.nanmedian(scatter / count, axis=1)
     # of each frame, and of the mean of the others
     weight = 1 / own
     shares = (weight / (weight.sum() - weight)[:, None]) ** 2
@@ -314,14 +315,23 @@ def _varies(residual, theta, terms, smallest, patch):
     """Which columns, all of them with light, are of patches that scatter more than those usually do: a star varies
     there. Hits are left out."""
     chi = residual * residual / np.maximum(np.einsum("k,kim->im", theta, terms), smallest * terms[0])
-    good = chi <= _CLIP**2
-    columns = np.broadcast_to(patch, chi.shape)[good]
-    patches = patch.max(initial=-1) + 1
-    count = np.maximum(np.bincount(columns, minlength=patches), 1)
-    scatter = np.bincount(columns, chi[good], minlength=patches) / count
+    count, scatter = (values.sum(axis=0) for values in _in_patches(chi, patch))
+    count = np.maximum(count, 1)
+    scatter /= count
     known = count > _FEW
     typical = np.median(scatter[known]) if known.any() else np.inf
     return (known & (scatter > typical * (1 + np.maximum(_VARIES * np.sqrt(2 / count), 0.1))))[patch]
+
+
+def _in_patches(chi, patch):
+    """How many values of each frame, (N, K), are no hits in each patch, and their sum, (N, patches) both; `patch`: that
+    of each column."""
+    count, total = np.zeros((2, len(chi), patch.max(initial=-1) + 1))
+    for i, values in enumerate(chi):
+        good = values <= _CLIP**2
+        count[i] = np.bincount(patch[good], minlength=count.shape[1])
+        total[i] = np.bincount(patch[good], values[good], minlength=count.shape[1])
+    return count, total
 
 
 def _against_others(z, reference, terms, scales, theta, smallest):
